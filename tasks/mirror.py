@@ -16,7 +16,7 @@ from scripts.core.console import Console
 from scripts.core.report import Json, Line, Report, join_reports
 from scripts.fetch.stage import INTERRUPTED, confirm_first_mirror, fetch, renew_remote_locks
 from scripts.index.stage import index
-from scripts.keep.take_snapshot import proofs_of, take_snapshot
+from scripts.keep.take_snapshot import finish_snapshot, take_snapshot
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.satisfiability import refuse_outdated_locks
 from scripts.lock.select import left_out_lines
@@ -92,21 +92,21 @@ def chain(
         ("index", lambda: index(workspace, seen(), console, users=users)),
         ("verify", lambda: verify(workspace, seen(), options, console, users=again())),
     )
-    data, said = dict[str, Json](), set[Line](left_out_lines(selection))  # `fetch` notes them
+    data, said, taken = dict[str, Json](), set[Line](left_out_lines(selection)), Report()
     for name, stage in stages:
         report = stage()
         data[name] = report.data
-        for line in (each for each in report.lines if each not in said):
+        for line in (each for each in report.lines if each not in said):  # `fetch` notes them
             console.result(line)
         said.update(report.lines)
+        if name == "index":  # what is published has a snapshot, however `verify` ends
+            taken = take_snapshot(workspace, console, made_by=made_by, locks=locks)
         if report.problems:
             break
-    if "index" in data:  # which is published, whatever `verify` said
-        proofs = proofs_of(workspace, locks, seen(), data)
-        take = partial(take_snapshot, made_by=made_by, locks=locks, proofs=proofs)
-        taken = take(workspace, console, has_failed=bool(report.problems))
-        for line in taken.lines:
-            console.result(line)
+    if "index" in data:
+        failed = bool(report.problems)
+        taken = finish_snapshot(workspace, taken, locks, seen(), data, has_failed=failed)
+        console.report(dataclasses.replace(taken, problems=()))
         data, report = {**data, **taken.data}, join_reports(report, taken)
     if report.problems:
         return dataclasses.replace(report, lines=(), data=data)

@@ -130,7 +130,7 @@ def bundle(
     return Report(
         lines=(
             f"bundle: {target.id}, {whom}: {carried}; {len(plan.removed)} removed",
-            f"bundle: {'proven: ' if target.proofs else ''}{proven_text(target)}",
+            f"bundle: {'proven: ' if target.proven else ''}{proven_text(target)}",
             f"bundle: {out} {takes} in {counted(len(sizes), 'file')}",
         ),
         data={

@@ -49,7 +49,7 @@ def known_before(workspace: Workspace) -> Baseline:
     renews pixi.lock before the task starts, so the file itself cannot tell what is new in it.
     """
     newest = next(reversed(read_snapshots(workspace.place)), None)
-    if newest is not None and newest.is_rollback and newest.mirrored_by == newest.locks:
+    if newest is not None and newest.is_rollback:
         then = lock_in(workspace, newest)
         if then is not None:
             return Baseline(lock=read_lock(then), since="since the channel was rolled back")

@@ -18,7 +18,7 @@ from scripts.channel.inventory import cannot_read
 from scripts.channel.removals import now, removal_errors
 from scripts.core.errors import usage_error
 from scripts.core.files import is_dir
-from scripts.core.report import Json, Line, Report, counted, human_size, table, to_json
+from scripts.core.report import Json, Line, Report, counted, human_size, table
 from scripts.keep.snapshot_trees import LOCKS, clear_leftovers, remove_snapshot, remove_tree
 from scripts.keep.snapshots import (
     Snapshot,
@@ -183,7 +183,10 @@ def _snapshot_to_json(snapshot: Snapshot, own_bytes: int | None) -> Json:
         "files": snapshot.files,
         "bytes": snapshot.size,
         "own-bytes": own_bytes,
-        "proven": to_json(snapshot.proofs),
+        "proven": [
+            {"level": x.level, "client": x.client, "proven": x.proven.isoformat()}
+            for x in snapshot.proven
+        ],
         "locks": [
             {"lock": x.label, "lock-sha256": x.lock_sha256, "manifest-sha256": x.manifest_sha256}
             for x in snapshot.locks

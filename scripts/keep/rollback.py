@@ -74,11 +74,14 @@ def rollback(workspace: Workspace, name: str, console: Console) -> Report:
     changed, where a file of it is nowhere any more, or not as it was.
     """
     place, target = workspace.place, find_snapshot(workspace.place, name)
+    newest = newest_snapshot(place)
     with disk_errors(place.folder, GOES_ON):
         report = _roll_back(workspace, target, console)
     # What was proven was proven of other bytes where the index was made anew.
     proofs = () if report.data["index-made-anew"] else target.proofs
-    taken = take_snapshot(workspace, console, made_by=ROLLBACK, proofs=proofs, restored=target)
+    stands = newest is not None and newest.content_digest == target.content_digest
+    restored = None if stands and not report.data["changed"] else target
+    taken = take_snapshot(workspace, console, made_by=ROLLBACK, proofs=proofs, restored=restored)
     return join_reports(report, taken)
 
 
@@ -87,7 +90,8 @@ def undone_rollback(workspace: Workspace, locks: Sequence[MirroredLock]) -> Prob
     newest = newest_snapshot(workspace.place)
     if newest is None or not newest.is_rollback:
         return None
-    mirrored = {each.lock_sha256 for each in newest.mirrored_by}
+    own = {str(workspace.manifest_path), None}
+    mirrored = {each.lock_sha256 for each in newest.locks if each.mirrored_by in own}
     if mirrored == {_sha256(each.file.data) for each in locks}:
         return None
     moved = [each for each in locks if _sha256(each.file.data) not in mirrored]
@@ -153,6 +157,7 @@ def _roll_back(workspace: Workspace, target: Snapshot, console: Console) -> Repo
         lines=(*lines, *_differences(workspace, state, target, paths)),
         data={
             "rolled-back-to": target.id,
+            "changed": is_changed,
             "layout": target.layout,
             "brought-back": sorted(str(each.path) for each in to_link),
             "published": len(to_publish),

@@ -65,8 +65,13 @@ def lock_in(
     wanted = str(workspace.manifest_path)
     if lock is not None and lock.entry is not None:
         wanted = str(lock.manifest_path or lock.label)
-    known = [each.manifest or each.label for each in snapshot.locks]
-    number = known.index(wanted) + 1 if wanted in known else 0
+    own = str(workspace.manifest_path)
+    known = [
+        (each.mirrored_by not in {own, None}, number)
+        for number, each in enumerate(snapshot.locks, 1)
+        if wanted == (each.manifest or each.label)
+    ]
+    number = min(known, default=(True, 0))[1]  # another workspace may mirror it, too
     file = locks_of(workspace.place, snapshot) / str(number) / LOCK_NAME
     return file if is_file(file) else None
 

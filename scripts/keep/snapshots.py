@@ -66,15 +66,19 @@ class SnapshotLock:
     manifest_sha256: str | None
     manifest: str | None = None
     """Path of the manifest beside it, on the machine that mirrored it."""
+    mirrored_by: str | None = None
+    """Path of the manifest of the workspace that mirrors it, there; None: nobody here does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotProof:
-    """A level that passed for all of a snapshot, and the client, with its version, that it was."""
+    """A level that passed for the locks of a workspace, and the client, with its version."""
 
     level: str
     client: str | None
     proven: datetime
+    mirrored_by: str | None = None
+    """Path of the manifest of that workspace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +98,22 @@ class Snapshot:
     artifacts: int
     size: int
     locks: tuple[SnapshotLock, ...] = ()
-    """Those that it was made by."""
-    mirrored_by: tuple[SnapshotLock, ...] = ()
-    """Those of the last run that found it to be what they name."""
+    """Of each workspace that shares the channel those that it was last found to hold."""
     proofs: tuple[SnapshotProof, ...] = ()
-    """Of the last run that proved something of it."""
+    """Of these locks, each workspace's own."""
+
+    @property
+    def proven(self) -> tuple[SnapshotProof, ...]:
+        """What is proven for the locks of all workspaces: each level and client, the oldest one."""
+        wanted = {each.mirrored_by for each in self.locks}
+        found: dict[tuple[str, str | None], list[SnapshotProof]] = {}
+        for each in self.proofs:
+            found.setdefault((each.level, each.client), []).append(each)
+        return tuple(
+            min(some, key=lambda each: each.proven)
+            for some in found.values()
+            if wanted <= {each.mirrored_by for each in some}
+        )
 
     @property
     def is_rollback(self) -> bool:
@@ -155,7 +170,6 @@ def new_snapshot(
         artifacts=sum(not each.is_index for each in files),
         size=sum(each.size for each in files),
         locks=locks,
-        mirrored_by=locks,
         proofs=proofs,
     )
 
@@ -205,7 +219,7 @@ def newest_snapshot(place: ChannelPaths) -> Snapshot | None:
 def proven_text(snapshot: Snapshot) -> str:
     """Say what was proven of a snapshot, each level once, and by which clients."""
     levels = dict[str, list[str]]()
-    for each in snapshot.proofs:
+    for each in snapshot.proven:
         levels.setdefault(each.level, []).extend(filter(None, [each.client]))
     said = (f"{level} ({', '.join(each)})" if each else level for level, each in levels.items())
     return ", ".join(said) or "not proven"
@@ -252,7 +266,7 @@ def write_snapshot(place: ChannelPaths, snapshot: Snapshot, files: Iterable[Snap
 
 def write_later(place: ChannelPaths, snapshot: Snapshot) -> None:
     """Write what a later run has found: by what it is mirrored, and what is proven of it."""
-    found = {"mirrored-by": _rows(snapshot.mirrored_by), "proofs": _rows(snapshot.proofs)}
+    found = {"mirrored-by": _rows(snapshot.locks), "proofs": _rows(snapshot.proofs)}
     _write(later_of(record_of(place, snapshot.id)), [found])
 
 
@@ -317,7 +331,7 @@ def _read_header(file: Path) -> Snapshot:
         document = next(rows)
         return replace(
             snapshot,
-            mirrored_by=_parse_locks(document["mirrored-by"]),
+            locks=_parse_locks(document["mirrored-by"]),
             proofs=_parse_proofs(document["proofs"]),
         )
 
@@ -357,14 +371,12 @@ def _parse_header(document: Mapping[str, Any], snapshot_id: str) -> Snapshot:
         artifacts=_parse_number(document["artifacts"]),
         size=_parse_number(document["bytes"]),
         locks=_parse_locks(document["locks"]),
-        mirrored_by=_parse_locks(document["locks"]),
         proofs=_parse_proofs(document["proofs"]),
     )
 
 
 def _parse_locks(rows: Any) -> tuple[SnapshotLock, ...]:
-    # unbundle.py writes no path of a manifest
-    return tuple(_parse_row(SnapshotLock, _LOCK, [*row, None][:4]) for row in rows)
+    return tuple(_parse_row(SnapshotLock, _LOCK, row) for row in rows)
 
 
 def _parse_proofs(rows: Any) -> tuple[SnapshotProof, ...]:
@@ -372,8 +384,13 @@ def _parse_proofs(rows: Any) -> tuple[SnapshotProof, ...]:
 
 
 def _parse_row(kind: type[_Row], parsers: Iterable[Callable[[Any], Any]], row: Any) -> _Row:
-    """Read a row of `_rows`, each field by its own parser."""
-    values = zip(fields(kind), parsers, row, strict=True)
+    """Read a row of `_rows`, each field by its own parser.
+
+    unbundle.py, and versions of before, write no paths of manifests at its end.
+    """
+    if len(row) > len(fields(kind)):
+        raise ValueError(row)
+    values = zip(fields(kind), parsers, row, strict=False)
     return kind(**{field.name: parse(value) for field, parse, value in values})
 
 
@@ -411,5 +428,5 @@ _FILE: Final = (
     *(path_inside, _parse_kind, _parse_number, _parse_text),
     *(_parse_text_or_none, _parse_text_or_none),
 )
-_LOCK: Final = (_parse_text, _parse_text_or_none, _parse_text_or_none, _parse_text_or_none)
-_PROOF: Final = (_parse_text, _parse_text_or_none, _parse_time)
+_LOCK: Final = (_parse_text, *[_parse_text_or_none] * 4)
+_PROOF: Final = (_parse_text, _parse_text_or_none, _parse_time, _parse_text_or_none)

@@ -15,12 +15,20 @@ from scripts.channel.digest_cache import Fingerprint
 from scripts.channel.inventory import files_below
 from scripts.channel.removals import now
 from scripts.channel.selection import read_whole_selection
-from scripts.channel.state import MirrorState, read_channel_state
+from scripts.channel.state import MirrorState, WorkspaceState, read_channel_state, read_state
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
-from scripts.core.files import FileStatus, holds, is_dir, is_file, link_or_copy, write_atomically
-from scripts.core.report import Json, Line, Report
+from scripts.core.files import (
+    FileStatus,
+    holds,
+    is_dir,
+    is_file,
+    link_or_copy,
+    unlink,
+    write_atomically,
+)
+from scripts.core.report import Json, Report
 from scripts.keep.snapshot_trees import (
     build_tree,
     clear_leftovers,
@@ -46,6 +54,8 @@ from scripts.verify.findings import Level
 from scripts.workspace.workspace import LOCK_NAME, Workspace
 
 _BY_LOCKS: Final = frozenset({"index", "mirror", "update-mirror"})  # tasks
+# A lock, and its file and manifest by their names.
+_DescribedLock = tuple[SnapshotLock, Mapping[str, bytes]]
 _NO_LINKS: Final = (
     "its disk has no hard links, so of snapshots only the records are kept: a rollback works as far"
     " as the files are still there"
@@ -60,13 +70,12 @@ def take_snapshot(
     locks: Sequence[MirroredLock] = (),
     proofs: tuple[SnapshotProof, ...] = (),
     restored: Snapshot | None = None,
-    has_failed: bool = False,
 ) -> Report:
     """Leave a snapshot of what the index names now; name the newest where that is the same.
 
-    To be called as a run ends, by who holds the channel's lock file. `made_by` is its task; `locks`
-    are what it was made by, which tell where artifacts are from. `restored` is an earlier snapshot
-    with the same files, whose locks it takes over. `has_failed`: tell the way back.
+    To be called by who holds the channel's lock file. `made_by` is its task; `locks` are what it
+    was made by, which tell where artifacts are from. `restored` is an earlier snapshot with the
+    same files, whose locks it takes over: it is one of its own, whatever the newest holds.
     Without an index none is taken. If the disk refuses, the report has the problem (exit code 2).
     """
     place = workspace.place
@@ -74,7 +83,7 @@ def take_snapshot(
         state, there = read_channel_state(place), tuple(files_below(place.folder))
         seen, before = _fingerprint(state, there), newest_snapshot(place)
         if before is not None and _last_seen(place) == [seen, before.id]:
-            return _report_standing(place, before, made_by, locks, proofs)
+            return _report_standing(workspace, before, made_by, locks)
         from scripts.keep.published import read_published, urls_of  # not where nothing has changed
 
         rows_before = () if before is None else read_snapshot_files(place, before)
@@ -84,28 +93,31 @@ def take_snapshot(
         files = read_published(
             place, layout, console, removals=state.removals, files=there, urls=urls, before=known
         )
-        if before is not None and digest_of(files) == before.content_digest:
+        if restored is None and before is not None and digest_of(files) == before.content_digest:
             _note_seen(place, seen, before)
-            return _report_standing(place, before, made_by, locks, proofs)
+            return _report_standing(workspace, before, made_by, locks)
         if before is None and not files:
             return Report()
+        described = _describe_locks(workspace, locks, before)
+        if restored is not None:
+            described = _kept_locks(place, restored)
         snapshot = new_snapshot(
             files,
             made_by=made_by,
             layout=layout,
             before=before,
             when=now(),
-            locks=tuple(map(_describe_lock, locks)) if restored is None else restored.locks,
+            locks=tuple(lock for lock, _ in described),
             proofs=proofs,
         )
         clear_leftovers(place)
-        _keep_locks(place, snapshot, locks, restored, before)
+        _keep_locks(place, snapshot, described, restored or before)
         is_linked = build_tree(place, snapshot, files, before, rows_before)
         if not is_linked and (before is None or is_dir(tree_of(place, before))):
             console.warn(f"{workspace.settings.channel_dir}: {_NO_LINKS}")
         write_snapshot(place, snapshot, files)
         _note_seen(place, seen, snapshot)
-        return _report(snapshot, before, is_new=True, has_failed=has_failed)
+        return _report(snapshot, before, is_new=True)
     except MirrorError as error:
         return Report(problems=error.problems)
     except OSError as error:
@@ -113,44 +125,91 @@ def take_snapshot(
 
 
 def _report_standing(
-    place: ChannelPaths,
-    snapshot: Snapshot,
-    made_by: str,
-    locks: Sequence[MirroredLock],
-    proofs: tuple[SnapshotProof, ...],
+    workspace: Workspace, snapshot: Snapshot, made_by: str, locks: Sequence[MirroredLock]
 ) -> Report:
-    """Note by which locks the newest snapshot is mirrored now, and what is proven of it by now.
+    """Note by which locks the newest snapshot is mirrored now.
 
     Where somebody has removed its tree, it is built again.
     """
-    ensure_tree(place, snapshot)
-    is_known = {(each.level, each.client) for each in proofs} <= {
-        (each.level, each.client) for each in snapshot.proofs
-    }
-    # To read and hash all locks and manifests takes time: only where there may be something new.
-    if locks and made_by in _BY_LOCKS and (snapshot.is_rollback or not is_known):
-        described = tuple(map(_describe_lock, locks))
-        if described != snapshot.mirrored_by or not is_known:
-            kept = snapshot.proofs if is_known else proofs
-            write_later(place, replace(snapshot, mirrored_by=described, proofs=kept))
+    ensure_tree(workspace.place, snapshot)
+    if locks and made_by in _BY_LOCKS:
+        _note(workspace, snapshot, locks)
     return _report(snapshot, None, is_new=False)
 
 
-def _report(
-    snapshot: Snapshot, before: Snapshot | None, *, is_new: bool, has_failed: bool = False
+def finish_snapshot(
+    workspace: Workspace,
+    taken: Report,
+    locks: Sequence[MirroredLock],
+    selection: Selection,
+    reported: Mapping[str, Json],
+    *,
+    has_failed: bool,
 ) -> Report:
-    """Name it; say where a rollback has been undone, and the way back from what has failed."""
+    """Note what is proven of the snapshot that was `taken`, or stands, by what stages `reported`.
+
+    Returns the report of both. `has_failed`: it tells the way back. If the disk refuses, it has the
+    problem (exit code 2).
+    """
+    newest = newest_snapshot(workspace.place)
+    if newest is None or taken.problems:
+        return taken
+    row: Any = taken.data["snapshot"]
+    if has_failed and row["new"] and newest.parent is not None:
+        back = f"published all the same; back: `pixi run rollback {newest.parent}`"
+        taken = replace(taken, lines=(*taken.lines, back))
+    try:
+        _note(workspace, newest, locks, _proofs_of(workspace, locks, selection, reported))
+    except OSError as error:
+        problem = disk_problem(workspace.place, error, "what is proven was not written down")
+        return replace(taken, problems=(problem,))
+    return taken
+
+
+def _note(
+    workspace: Workspace,
+    snapshot: Snapshot,
+    locks: Sequence[MirroredLock],
+    proofs: tuple[SnapshotProof, ...] = (),
+) -> None:
+    """Write down the locks and proofs of this workspace, where they are others than before.
+
+    What was proven of other locks is not proven of these.
+    """
+    own, described = str(workspace.manifest_path), _describe_locks(workspace, locks, snapshot)
+    known, found = (
+        [x for x in some if x.mirrored_by == own]
+        for some in (snapshot.locks, [x for x, _ in described])
+    )
+    kept = {
+        (x.level, x.client, x.mirrored_by): x
+        for x in snapshot.proofs
+        if known == found or x.mirrored_by != own
+    }
+    fresh = {(x.level, x.client, x.mirrored_by): x for x in proofs}
+    rows = tuple(lock for lock, _ in described)
+    if (
+        rows != snapshot.locks
+        or len(kept) < len(snapshot.proofs)
+        or not fresh.keys() <= kept.keys()
+    ):
+        _keep_locks(workspace.place, snapshot, described, None)
+        in_order = sorted(
+            {**kept, **fresh}.values(), key=lambda x: list(Level).index(Level(x.level))
+        )
+        write_later(workspace.place, replace(snapshot, locks=rows, proofs=tuple(in_order)))
+
+
+def _report(snapshot: Snapshot, before: Snapshot | None, *, is_new: bool) -> Report:
+    """Name it, and say where a rollback has been undone."""
     row: Json = {"id": snapshot.id, "new": is_new, "content-digest": snapshot.content_digest}
     line = f"snapshot {snapshot.id}{'' if is_new else ' stands'}"
     if before is not None and before.is_rollback and snapshot.made_by in _BY_LOCKS:
         line += f"; it is not what was rolled back to any more: `pixi run rollback {before.id}`"
-    lines: tuple[Line, ...] = (line,)
-    if has_failed and before is not None:
-        lines += (f"published all the same; back: `pixi run rollback {before.id}`",)
-    return Report(lines=lines, data={"snapshot": row})
+    return Report(lines=(line,), data={"snapshot": row})
 
 
-def proofs_of(
+def _proofs_of(
     workspace: Workspace,
     locks: Sequence[MirroredLock],
     selection: Selection,
@@ -164,7 +223,7 @@ def proofs_of(
     """
     verified: Any = reported.get("verify")
     whole = read_whole_selection(workspace, locks)
-    if verified is None or selection.environments != whole.environments:
+    if not verified or selection.environments != whole.environments:
         return ()
     rows, when = verified["environments"], now()
     if not all(row["complete"] for row in rows):
@@ -173,59 +232,119 @@ def proofs_of(
     for level in verified["levels"]:
         if rows and all(row.get(level) is True for row in rows):
             dates[level, None] = [row["proven"].get(level) for row in rows]
-    tried = [x for row in rows for x in row["install"] if x["installed"] is not None]
-    for each in tried if all(x["installed"] for x in tried) else ():
-        client = f"{each['client']} {each['version'] or ''}".rstrip()
+    tried = [(row["platform"], x) for row in rows for x in row["install"]]
+    tried = [(platform, x) for platform, x in tried if x["installed"] is not None]
+    every = {row["platform"] for row in rows}
+    done = dict[str, set[str]]()
+    for platform, each in tried:
+        done.setdefault(_client(each), set()).add(platform)
+    for _, each in tried if all(x["installed"] for _, x in tried) else ():
+        some = done[_client(each)]
+        client = _client(each) + ("" if some == every else f" for {', '.join(sorted(some))}")
         dates.setdefault((Level.INSTALL, client), []).append(each["proven"])
     return tuple(
         SnapshotProof(
             level=level,
             client=client,
             proven=min(when if x is None else datetime.fromisoformat(x) for x in some),
+            mirrored_by=str(workspace.manifest_path),
         )
         for (level, client), some in dates.items()
     )
 
 
-def _describe_lock(lock: MirroredLock) -> SnapshotLock:
+def _client(attempt: Mapping[str, Any]) -> str:
+    return f"{attempt['client']} {attempt['version'] or ''}".rstrip()
+
+
+def _describe_locks(
+    workspace: Workspace, locks: Sequence[MirroredLock], before: Snapshot | None
+) -> list[_DescribedLock]:
+    """Describe these locks, and those of other workspaces as the snapshot `before` has them.
+
+    What came in a bundle stays described, too: of that no lock is kept.
+    """
+    place, own = workspace.place, str(workspace.manifest_path)
+    described = [_describe_lock(each, own) for each in locks]
+    order = [] if before is None else [each.mirrored_by for each in before.locks]
+    if before is None or set(order) == {own}:
+        return described
+    states = {str(x.manifest): x for x in read_state(place).workspaces if str(x.manifest) != own}
+    for lock, files in _kept_locks(place, before):
+        if lock.mirrored_by in states or (lock.mirrored_by is None and not files):
+            described.append((lock, files))
+    there = {lock.mirrored_by for lock, _ in described}
+    described += (_describe_state(each) for path, each in states.items() if path not in there)
+    # Two workspaces would change it in turn.
+    order = [*order, own, *states]
+    return sorted(described, key=lambda each: order.index(each[0].mirrored_by))
+
+
+def _describe_state(state: WorkspaceState) -> _DescribedLock:
+    """Describe the own lock of a workspace, of whose locks no snapshot knows yet."""
+    lock = SnapshotLock(
+        label=state.name,
+        lock_sha256=state.lock_sha256,
+        manifest_sha256=None,
+        mirrored_by=str(state.manifest),
+    )
+    return lock, {LOCK_NAME: state.lock.read_bytes()} if is_file(state.lock) else {}
+
+
+def _describe_lock(lock: MirroredLock, mirrored_by: str) -> _DescribedLock:
     """Describe a lock and the manifest beside it; there is none beside a remote lock."""
-    file = lock.manifest_path
-    data = None if file is None or not is_file(file) else file.read_bytes()
+    file, files = lock.manifest_path, dict[str, bytes]()
+    if lock.file.data:
+        files[LOCK_NAME] = lock.file.data
+    if file is not None and is_file(file):
+        files[file.name] = file.read_bytes()
+    sha256 = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    manifest = str(file) if file is not None and file.name in files else None
     return SnapshotLock(
         label=lock.label,
-        lock_sha256=hashlib.sha256(lock.file.data).hexdigest() if lock.file.data else None,
-        manifest_sha256=None if data is None else hashlib.sha256(data).hexdigest(),
-        manifest=None if data is None else str(file),
-    )
+        lock_sha256=sha256.get(LOCK_NAME),
+        manifest_sha256=None if file is None else sha256.get(file.name),
+        manifest=manifest,
+        mirrored_by=mirrored_by,
+    ), files
+
+
+def _kept_locks(place: ChannelPaths, snapshot: Snapshot) -> list[_DescribedLock]:
+    """Read the locks of a snapshot, as far as they are kept."""
+    found = list[_DescribedLock]()
+    for number, lock in enumerate(snapshot.locks, 1):
+        folder = locks_of(place, snapshot) / str(number)
+        there = sorted(folder.iterdir()) if is_dir(folder) else ()
+        found.append((lock, {each.name: each.read_bytes() for each in there}))
+    return found
 
 
 def _keep_locks(
     place: ChannelPaths,
     snapshot: Snapshot,
-    locks: Sequence[MirroredLock],
-    restored: Snapshot | None,
-    before: Snapshot | None,
+    described: Iterable[_DescribedLock],
+    older: Snapshot | None,
 ) -> None:
-    """Keep locks and manifests, in the order in which the record has them, from 1 up.
+    """Keep locks and manifests, in the order in which the snapshot has them, from 1 up.
 
-    Those that the snapshot restored, or the one before, has at the same place are linked, and take
-    no room.
+    Those that an `older` snapshot has at the same place are linked, and take no room.
     """
-    folder, older = locks_of(place, snapshot), restored or before
-    there = folder if older is None else locks_of(place, older)
-    files = [] if restored is None else [each for each in there.rglob("*") if each.is_file()]
-    kept = {each.relative_to(there): each.read_bytes() for each in files}
-    for number, (lock, said) in enumerate(zip(locks, snapshot.locks, strict=False), 1):
-        if said.manifest is not None:
-            kept[Path(str(number), Path(said.manifest).name)] = Path(said.manifest).read_bytes()
-        if lock.file.data:
-            kept[Path(str(number), LOCK_NAME)] = lock.file.data
+    folder = locks_of(place, snapshot)
+    there = None if older is None else locks_of(place, older)
+    kept = {
+        Path(str(n), name): data
+        for n, (_, files) in enumerate(described, 1)
+        for name, data in files.items()
+    }
     for path, data in kept.items():
-        if holds(there / path, data):
+        if there is not None and holds(there / path, data):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             link_or_copy(there / path, folder / path)
-        else:
+        elif not holds(folder / path, data):
             write_atomically(folder / path, data)
+    for file in [each for each in folder.rglob("*") if each.is_file()]:
+        if file.relative_to(folder) not in kept:
+            unlink(file)
 
 
 def _fingerprint(state: MirrorState, files: Iterable[tuple[PurePosixPath, FileStatus]]) -> str:

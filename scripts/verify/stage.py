@@ -101,7 +101,7 @@ def verify(
 
     The channel folder is not written to, and no digest believed that `fetch` knows; written are the
     reports asked for, and proofs, where it remembers them. `users` None: the selection is all that
-    is named. Raises the error of exit code 4 where a program asked for is missing.
+    is named. Where a program asked for is missing the report has that alone (exit code 4).
     """
     if not is_dir(workspace.place.folder):
         raise usage_error(
@@ -112,13 +112,16 @@ def verify(
     users = users or read_users_of(workspace, selection)
     selection = fill_purls(workspace.place.folder, selection, users.named_by_others())
     _warn_of_tokens(workspace, selection, console)
-    if not options.reports:
-        return make_report(_look(workspace, selection, options, users, console))
-    from scripts.verify.transfer_report import write_reports
-
     for each in options.reports:
         refuse_output_within(workspace.place, each, "into which verify writes nothing", "--report")
-    results = _look(workspace, selection, options, users, console)
+    try:
+        results = _look(workspace, selection, options, users, console)
+    except MirrorError as error:
+        return Report(problems=error.problems)
+    if not options.reports:
+        return make_report(results)
+    from scripts.verify.transfer_report import write_reports
+
     return write_reports(results, workspace, options.reports)
 
 

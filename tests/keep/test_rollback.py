@@ -510,6 +510,7 @@ def test_as_json(pruned: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
         "task": "rollback",
         "exit-code": 0,
         "problems": [],
+        "changed": True,
         "rolled-back-to": first.id,
         "layout": "flat",
         "brought-back": [PATH],
