@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
 
+from scripts.core.channel_paths import channel_paths
 from scripts.core.files import FileStatus, fsync_file, hash_file, write_atomically
 
 # Stands for the boot id where the bytes are known to be on the disk.
@@ -175,6 +176,16 @@ class DigestCache:
             write_atomically(self._journal, text.encode())
             self._lines = len(self._known)
             self._torn = False
+
+
+def note_damage(
+    folder: Path, path: PurePosixPath, algorithm: str, actual: str, status: os.stat_result
+) -> None:
+    """Have later runs know that a file of a channel folder has this digest, and no other.
+
+    A disk that forgets bits leaves size and time as they were, by which they would believe it.
+    """
+    DigestCache(channel_paths(folder).digests).add(path, algorithm, actual, status)
 
 
 def _parse_lines(lines: Sequence[bytes]) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -258,10 +259,7 @@ def fill_purls(
     silent = {path: each for path, each in records.items() if each.purls is None}
     said = dict(extra_records or {})
     for subdir in folders_of(silent):
-        with contextlib.suppress(OSError, MirrorError):  # of damage others tell
-            data = read_regular(folder / subdir / REPODATA, LARGEST)
-            rows = parsed_repodata(data, str(subdir / REPODATA)).records
-            said |= {channel_path(f"{subdir}/{name}"): record for name, record in rows.items()}
+        said |= _readable_records(folder, subdir)
     filled = {
         path: fill(record, said[path], ("purls",))
         for path, record in silent.items()
@@ -269,6 +267,23 @@ def fill_purls(
     }
     artifacts = (replace(x, record=filled.get(x.path, x.record)) for x in selection.artifacts)
     return replace(selection, artifacts=tuple(artifacts)) if filled else selection
+
+
+def lost_artifacts(folder: Path, channel: Channel) -> tuple[PurePosixPath, ...]:
+    """Name what the present index of a channel names, no lock does, and is gone from the folder."""
+    known = channel.there.keys() | {each.path for each in channel.artifacts}
+    subdirs = (each.parent for each in channel.index_files if each.name == REPODATA)
+    named = (path for each in subdirs for path in _readable_records(folder, each))
+    return tuple(x for x in named if x not in known and not os.path.lexists(folder / x))
+
+
+def _readable_records(folder: Path, subdir: PurePosixPath) -> dict[PurePosixPath, Record]:
+    """Read the records of a repodata.json; none where it cannot be read: of damage others tell."""
+    with contextlib.suppress(OSError, MirrorError):
+        data = read_regular(folder / subdir / REPODATA, LARGEST)
+        rows = parsed_repodata(data, str(subdir / REPODATA)).records
+        return {channel_path(f"{subdir}/{name}"): record for name, record in rows.items()}
+    return {}
 
 
 def _present_records(

@@ -30,6 +30,7 @@ from scripts.index.file_classes import (
     classify_files,
     file_rows,
     fill_purls,
+    lost_artifacts,
     read_channels,
     read_indexed,
     refuse_links,
@@ -243,6 +244,9 @@ def _publish_outdated(
     def read(channel: Channel) -> tuple[Channel, Sequence[IndexedArtifact]]:
         count = len(channel.artifacts)
         console.detail(f"{folder.name}/{channel.path}: {count} artifacts of the lock")
+        if lost := lost_artifacts(folder, channel):
+            said = "retained, gone from the channel folder, and so from the index:"
+            console.warn(named(said, "artifact", [str(each) for each in lost]))
         return channel, read_indexed(folder, channel, console, extra_records)
 
     problems = [] if plan is None else list(plan.problems)

@@ -17,14 +17,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import IO, Final
 
+from scripts.channel.digest_cache import note_damage
 from scripts.channel.folders import free_bytes
 from scripts.channel.inventory import files_below
 from scripts.channel.state import read_state
-from scripts.core.channel_paths import ChannelPaths
+from scripts.core.channel_paths import ChannelPaths, channel_paths
 from scripts.core.child_process import program_error
 from scripts.core.console import Console
 from scripts.core.errors import (
@@ -45,6 +46,7 @@ from scripts.core.files import (
 from scripts.core.report import Report, counted, human_size, listed, named
 from scripts.core.scratch import clear_scratch, is_scratch
 from scripts.fetch.progress import progress
+from scripts.index.file_classes import is_artifact_path
 from scripts.keep import unbundle
 from scripts.keep.bundle_plan import (
     BundlePlan,
@@ -339,11 +341,12 @@ def _read(
         try:
             source: IO[bytes] = path.open("rb", buffering=0)
         except FileNotFoundError:
-            message = "is missing, and its snapshot has it"
-            problems.append(finding_problem(expected.path, message, help=_MEND))
+            message, help_ = "is missing, and its snapshot has it", _mend(folder, expected.path)
+            problems.append(finding_problem(expected.path, message, help=help_))
             advance(1, 0)
             continue
         with source, filename_in_errors(path):
+            status = os.fstat(source.fileno())
             while data := source.read(CHUNK):
                 digest.update(data)
                 yield data
@@ -351,8 +354,19 @@ def _read(
         if digest.hexdigest() != expected.sha256:
             message = "sha256 differs from its snapshot: it is not carried"
             details = (("expected", expected.sha256), ("actual", digest.hexdigest()))
-            help_ = f"remove this file, then {_MEND}"  # `mirror` may believe its size and time
+            note_damage(folder, expected.path, "sha256", digest.hexdigest(), status)
+            help_ = _mend(folder, expected.path)
             problems.append(finding_problem(expected.path, message, *details, help=help_))
         yield behind
         advance(1, 0)
     yield plan.end
+
+
+def _mend(folder: Path, path: PurePosixPath) -> str:
+    """Say what brings a file back; nobody has what no lock names any more."""
+    workspaces = read_state(channel_paths(folder)).workspaces
+    named = {artifact.path for each in workspaces for artifact in each.artifacts}
+    if not workspaces or path in named or not is_artifact_path(path):
+        return _MEND
+    drop = f"`pixi run prune --drop {path}`, as no lock names it"
+    return f"{drop}; where the channel came out of a bundle, unbundle a --full one"

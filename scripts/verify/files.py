@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
 from scripts.channel.archive import read_identity
+from scripts.channel.digest_cache import note_damage
 from scripts.channel.inventory import SEE_TO_DISK
 from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem, finding_problem, usage_problem
@@ -124,7 +125,7 @@ def _read(
             and path not in proven
             and (actual := hash_file(folder / path, digest.algorithm)) != digest.hex
         ):
-            # fetch believes a digest that it knows, and a disk may forget bits without telling
+            note_damage(folder, path, digest.algorithm, actual, status)
             advice = "remove this file, then `pixi run fetch`"
             sides = ("expected", digest.hex), ("actual", actual)
             message = f"{digest.algorithm} differs from {artifact.digest_source}"

@@ -1,0 +1,103 @@
+"""A disk that forgets bits leaves size and time as they were: who finds it tells the next run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scripts.keep.snapshots import read_snapshots
+from tasks import bundle, fetch, index, mirror, rollback, verify
+from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
+from tests.support.mirrors import Mirror, make_mirror
+from tests.support.packages import TinyPackage
+from tests.support.upstream import Upstream
+
+OLD, NEW = TinyPackage(name="a"), TinyPackage(name="a", version="2.0")
+LEVELS = ("-q", "--level", "files,archives,index")
+
+
+@pytest.fixture
+def made(tmp_path: Path, upstream: Upstream) -> Mirror:
+    """A mirror with `OLD`, fetched."""
+    made = make_mirror(tmp_path / "work")
+    manifest = made.root / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8")
+    manifest.write_text(text.replace('["conda-forge"]', f'["{upstream.url}/ch"]'), encoding="utf-8")
+    lock(made, upstream, OLD)
+    assert run(mirror, made, *LEVELS) == 0
+    return made
+
+
+def lock(made: Mirror, upstream: Upstream, package: TinyPackage) -> None:
+    row = LockRow(written=package.write(upstream.folder / "ch"), channel=f"{upstream.url}/ch")
+    write_lock(
+        made.root / "pixi.lock",
+        (EnvironmentRows(platforms=(PlatformRows(name="linux-64", rows=(row,)),)),),
+    )
+
+
+def run(task: object, made: Mirror, *options: object) -> int:
+    arguments = ["--manifest-path", str(made.root), *map(str, options)]
+    return int(task.main(arguments))  # type: ignore[attr-defined]
+
+
+def flip(file: Path) -> None:
+    """Flip a bit in the middle, in place."""
+    status, data = file.stat(), bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    with file.open("r+b") as opened:
+        opened.write(data)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_what_verify_has_found_the_next_mirror_mends(made: Mirror) -> None:
+    file = made.folder / "noarch" / OLD.file_name
+    flip(file)
+    assert run(mirror, made, *LEVELS) == 0, "nobody has looked yet"
+    assert run(verify, made, "-q", "--level", "files") == 1
+    assert run(mirror, made, *LEVELS) == 0
+    assert file.read_bytes() == OLD.data
+    assert run(verify, made, "-q", "--level", "files") == 0
+
+
+def test_what_bundle_has_found_the_next_mirror_mends(made: Mirror, tmp_path: Path) -> None:
+    file = made.folder / "noarch" / OLD.file_name
+    flip(file)
+    assert run(bundle, made, tmp_path / "out", "--full", "-q") == 1
+    assert run(mirror, made, *LEVELS) == 0
+    assert file.read_bytes() == OLD.data
+    assert run(bundle, made, tmp_path / "out", "--full", "-q") == 0
+
+
+def test_what_no_lock_names_is_gone_for_good_and_that_is_said(
+    made: Mirror, upstream: Upstream, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock(made, upstream, NEW)
+    assert run(mirror, made, *LEVELS) == 0
+    [first, _] = read_snapshots(made.workspace.place)
+    file = made.folder / "noarch" / OLD.file_name
+    flip(file)
+    capsys.readouterr()
+    assert run(bundle, made, tmp_path / "out", "--full", "-q") == 1
+    help_line = capsys.readouterr().err.splitlines()[-1]
+    assert help_line == (
+        f"help: `pixi run prune --drop noarch/{OLD.file_name}`, as no lock names it; where the"
+        " channel came out of a bundle, unbundle a --full one"
+    )
+    # The file of its snapshot is the same one: it does not come back as if nothing were.
+    file.unlink()
+    assert run(rollback, made, first.id, "-q") == 2
+    capsys.readouterr()
+    assert run(index, made) == 0
+    lost = f"retained, gone from the channel folder, and so from the index: noarch/{OLD.file_name}"
+    assert f"warning: {lost}\n" in capsys.readouterr().err
+    assert list(made.repodata("noarch")["packages.conda"]) == [NEW.file_name]
+    # Control: what is there stays, and nothing is said.
+    lock(made, upstream, replace(NEW, version="3.0"))
+    assert run(fetch, made, "-q") == 0
+    assert run(index, made) == 0
+    assert "retained, gone" not in capsys.readouterr().err
+    assert len(made.repodata("noarch")["packages.conda"]) == 2
