@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 
+from scripts.channel.locks import read_locks
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
+from scripts.core.errors import MirrorError
 from scripts.core.report import Report
 from scripts.keep.rollback import rollback
+from scripts.lock.mirrored import MirroredLock
 from scripts.workspace.settings import add_setting_options
 from scripts.workspace.workspace import workspace_from
 
@@ -29,8 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Roll back the mirror of the workspace that the options name."""
     workspace = workspace_from(options)
+    locks: tuple[MirroredLock, ...] = ()
+    with contextlib.suppress(MirrorError):  # a far side has none
+        locks = read_locks(workspace, console, believes_cache=True)
     with workspace.channel_lock():
-        return rollback(workspace, options.snapshot, console)
+        return rollback(workspace, options.snapshot, console, locks=locks)
 
 
 if __name__ == "__main__":

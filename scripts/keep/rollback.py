@@ -37,7 +37,7 @@ from scripts.core.errors import (
     usage_error,
     usage_problem,
 )
-from scripts.core.files import disk_errors, is_file
+from scripts.core.files import disk_errors, holds, is_file
 from scripts.core.record import Digest
 from scripts.core.report import Line, Report, counted, counted_files, join_reports
 from scripts.core.symlinks import refuse_obstacles
@@ -62,12 +62,14 @@ from scripts.keep.unbundle import publish_order
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.select import Selection
 from scripts.workspace.settings import TABLE
-from scripts.workspace.workspace import LOCK_NAME, Workspace
+from scripts.workspace.workspace import Workspace
 
 _SHOWN: Final = 5  # files that an error names
 
 
-def rollback(workspace: Workspace, name: str, console: Console) -> Report:
+def rollback(
+    workspace: Workspace, name: str, console: Console, *, locks: Sequence[MirroredLock] = ()
+) -> Report:
     """Publish the index of a snapshot, and leave a new one; `name` is, or begins, its id.
 
     Killed at any moment, said again it ends the same. Raises the error of exit code 2, with nothing
@@ -76,7 +78,7 @@ def rollback(workspace: Workspace, name: str, console: Console) -> Report:
     place, target = workspace.place, find_snapshot(workspace.place, name)
     newest = newest_snapshot(place)
     with disk_errors(place.folder, GOES_ON):
-        report = _roll_back(workspace, target, console)
+        report = _roll_back(workspace, target, console, locks)
     # What was proven was proven of other bytes where the index was made anew.
     proofs = () if report.data["index-made-anew"] else target.proofs
     stands = newest is not None and newest.content_digest == target.content_digest
@@ -90,23 +92,24 @@ def undone_rollback(workspace: Workspace, locks: Sequence[MirroredLock]) -> Prob
     newest = newest_snapshot(workspace.place)
     if newest is None or not newest.is_rollback:
         return None
-    own = {str(workspace.manifest_path), None}
-    mirrored = {each.lock_sha256 for each in newest.locks if each.mirrored_by in own}
-    if mirrored == {_sha256(each.file.data) for each in locks}:
+    kept, moved = _moved(workspace, newest, locks)
+    if not moved and len(kept) == len({*map(_sha256, locks)}):
         return None
-    moved = [each for each in locks if _sha256(each.file.data) not in mirrored]
-    commands = [_lock_command(workspace, newest, each) for each in moved]
+    found = [_copies(workspace, newest, each) for each in moved]
+    commands = [command for some in found for command in some]
     back = " and ".join(f"`{each}`" for each in commands)
     return usage_problem(
         workspace.settings.channel_dir,
         "was rolled back, and what is locked is not: the rollback would be undone",
         ("rolled back by", newest.id),
-        help=(f"{back}, then this again; or " if commands and all(commands) else "")
+        help=(f"{back}, then this again; or " if found and all(found) else "")
         + "`pixi run mirror`, which moves the channel on to the lock",
     )
 
 
-def _roll_back(workspace: Workspace, target: Snapshot, console: Console) -> Report:
+def _roll_back(
+    workspace: Workspace, target: Snapshot, console: Console, locks: Sequence[MirroredLock]
+) -> Report:
     """Do all but the snapshot."""
     place, state = workspace.place, read_state(workspace.place)
     files, digests = read_snapshot_files(place, target), DigestCache(place.digests)
@@ -120,7 +123,7 @@ def _roll_back(workspace: Workspace, target: Snapshot, console: Console) -> Repo
     known = {(each.path, each.sha256) for each in published}
     is_known = layout is target.layout and all((x.path, x.sha256) in known for x in artifacts)
     if missing and not (is_known and all(each.is_index for each in missing)):
-        raise _lost(workspace, target, missing)
+        raise _lost(workspace, target, missing, locks)
     paths = frozenset(each.path for each in files)
     refuse_obstacles(place.folder, paths)
     prepare(place)
@@ -154,7 +157,7 @@ def _roll_back(workspace: Workspace, target: Snapshot, console: Console) -> Repo
             " `pixi run prune` removes them when they are due"
         )
     return Report(
-        lines=(*lines, *_differences(workspace, state, target, paths)),
+        lines=(*lines, *_differences(workspace, state, target, paths, locks)),
         data={
             "rolled-back-to": target.id,
             "changed": is_changed,
@@ -209,7 +212,12 @@ def _places(
         yield place.folder, paths  # in another layout
 
 
-def _lost(workspace: Workspace, target: Snapshot, missing: Sequence[SnapshotFile]) -> MirrorError:
+def _lost(
+    workspace: Workspace,
+    target: Snapshot,
+    missing: Sequence[SnapshotFile],
+    locks: Sequence[MirroredLock],
+) -> MirrorError:
     for file in (workspace.place.folder / each.path for each in missing):
         try:
             file.open("rb").close()
@@ -217,14 +225,16 @@ def _lost(workspace: Workspace, target: Snapshot, missing: Sequence[SnapshotFile
             return cannot_read(error, file)
         except OSError:
             pass
-    command = _lock_command(workspace, target)
+    commands = [
+        x for each in _moved(workspace, target, locks)[1] for x in _copies(workspace, target, each)
+    ]
     other = "pixi run mirror with its lock; where it came out of a bundle, unbundle a --full one"
     return usage_error(
         target.id,
         f"{counted(len(missing), 'file')} of it can be found nowhere, or not as recorded;"
         " nothing was changed",
         *first_details([("missing", str(each.path)) for each in missing], _SHOWN),
-        help=f"{command} && pixi run mirror" if command else other,
+        help=" && ".join((*commands, "pixi run mirror")) if commands else other,
     )
 
 
@@ -323,9 +333,13 @@ def _waiting(place: ChannelPaths, state: MirrorState, target: Snapshot) -> list[
 
 
 def _differences(
-    workspace: Workspace, state: MirrorState, target: Snapshot, paths: frozenset[PurePosixPath]
+    workspace: Workspace,
+    state: MirrorState,
+    target: Snapshot,
+    paths: frozenset[PurePosixPath],
+    locks: Sequence[MirroredLock],
 ) -> Iterator[str]:
-    """Say what a rollback leaves as it is: what locks name besides, the layout set, the lock."""
+    """Say what a rollback leaves as it is: what locks name besides, the layout set, the locks."""
     for each in state.workspaces:
         unnamed = {x.path for x in each.with_layout(target.layout).artifacts} - paths
         if unnamed:
@@ -334,32 +348,49 @@ def _differences(
     if workspace.settings.layout is not target.layout:
         layout = f'set layout = "{target.layout}" under [{TABLE}]'
         yield f"the layout is {target.layout} now: {layout}"
-    lock = workspace.lock_path.read_bytes() if is_file(workspace.lock_path) else b""
-    command = _lock_command(workspace, target)
-    if command and _sha256(lock) not in {each.lock_sha256 for each in target.locks}:
-        yield (
-            f"{LOCK_NAME} was left as it is: `pixi run mirror` moves the channel on to it, unless"
-            " you say"
-        )
-        yield f"  {command}"
+    _, moved = _moved(workspace, target, locks)
+    if moved:
+        were = "was left as it is" if len(moved) == 1 else "were left as they are"
+        commands = [x for each in moved for x in _copies(workspace, target, each)]
+        unless = ", unless you say" if commands else ""
+        names = ", ".join(each.location for each in moved)
+        yield f"{names} {were}: `pixi run mirror` moves the channel on to it{unless}"
+        yield from (f"  {each}" for each in commands)
 
 
-def _lock_command(
-    workspace: Workspace, snapshot: Snapshot, lock: MirroredLock | None = None
-) -> str | None:
-    """Write how to get back a lock of a snapshot, this workspace's by default; None: it has none.
+def _moved(
+    workspace: Workspace, snapshot: Snapshot, locks: Sequence[MirroredLock]
+) -> tuple[frozenset[str | None], list[MirroredLock]]:
+    """Return the sha256 of this workspace's locks in a snapshot, and which of these are others.
 
-    None as well of a remote lock, which nobody here can write.
+    Of a snapshot that knows none of its locks nothing can be said.
     """
-    is_remote = lock is not None and lock.entry is not None and lock.entry.is_remote
-    file = None if is_remote else lock_in(workspace, snapshot, lock)
-    if file is None:
-        return None
+    own = {str(workspace.manifest_path), None}
+    kept = frozenset(each.lock_sha256 for each in snapshot.locks if each.mirrored_by in own)
+    return kept, [each for each in locks if _sha256(each) not in kept]
+
+
+def _copies(workspace: Workspace, snapshot: Snapshot, lock: MirroredLock) -> list[str]:
+    """Write how to get back a lock of a snapshot, and its manifest where that has changed.
+
+    Empty where it has none, or of a remote lock, which nobody here can write.
+    """
+    file = lock_in(workspace, snapshot, lock)
+    if file is None or (lock.entry is not None and lock.entry.is_remote):
+        return []
+    pairs, beside = [(file, lock.location)], lock.manifest_path
+    kept = beside and file.with_name(beside.name)
+    if beside and kept and lock.manifest and is_file(kept) and not holds(beside, kept.read_bytes()):
+        pairs.append((kept, lock.manifest.file_name))
+    copy = "copy" if os.name == "nt" else "cp"
+    return [f"{copy} {_relative(x, workspace.root)} {quoted(str(Path(y)))}" for x, y in pairs]
+
+
+def _relative(file: Path, root: Path) -> str:
     with contextlib.suppress(ValueError):  # on another drive of Windows
-        file = Path(os.path.relpath(file, workspace.root))
-    target = LOCK_NAME if lock is None else quoted(str(Path(lock.location)))
-    return f"{'copy' if os.name == 'nt' else 'cp'} {quoted(str(file))} {target}"
+        file = Path(os.path.relpath(file, root))
+    return quoted(str(file))
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _sha256(lock: MirroredLock) -> str:
+    return hashlib.sha256(lock.file.data).hexdigest()

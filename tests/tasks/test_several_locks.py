@@ -107,6 +107,36 @@ def test_after_a_rollback_the_lock_that_has_moved_is_named(
     assert several.task(verify.main, "--level", "files,index", "-q") == 0
 
 
+def test_a_rollback_tells_how_to_get_back_each_lock_and_its_manifest(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert several.task(mirror.main, "--level", "files", "-q") == 0
+    place = open_workspace(several.own / "pixi.toml", SettingOverrides()).place
+    (first,) = read_snapshots(place)
+    theirs = several.root / "service"
+    more = TinyPackage(name="more")
+    several.manifest("service", ["served", "more"])
+    several.lock(theirs / "pixi.lock", *several.rows(SERVICE, BOTH, more))
+    assert several.task(mirror.main, "--level", "files", "-q") == 0
+    capsys.readouterr()
+    assert several.task(rollback.main, first.id) == 0
+    lines = capsys.readouterr().out.splitlines()
+    kept = (locks_of(place, first) / "2").relative_to(several.own)
+    copy = "copy" if os.name == "nt" else "cp"
+    there, left = Path("../service"), "../service/pixi.lock was left as it is"
+    assert lines[-4:-1] == [
+        f"{left}: `pixi run mirror` moves the channel on to it, unless you say",
+        f"  {copy} {kept / 'pixi.lock'} {there / 'pixi.lock'}",
+        f"  {copy} {kept / 'pixi.toml'} {there / 'pixi.toml'}",
+    ]
+    for name in ("pixi.lock", "pixi.toml"):
+        shutil.copy(several.own / kept / name, theirs / name)
+    assert several.task(mirror.main, "--level", "files,index", "-q") == 0
+    # Control: nothing has moved, and nothing is said.
+    assert several.task(rollback.main, first.id) == 0
+    assert "was left as it is" not in capsys.readouterr().out
+
+
 @pytest.mark.skipif(here() != "linux-64", reason="its locks are not for this machine")
 def test_each_is_installed_with_its_own_manifest(
     several: Several, capsys: pytest.CaptureFixture[str]
