@@ -42,7 +42,6 @@ from scripts.index.repodata import (
     DamagedIndexError,
     parsed_repodata,
 )
-from scripts.lock.model import fill
 from scripts.lock.select import Selection, are_other_bytes
 
 INDEX_FILES: Final = (REPODATA, REPODATA_ZST, SHARD_INDEX)
@@ -256,14 +255,14 @@ def fill_purls(
     `extra_records` are of artifacts that no index in this layout has yet.
     """
     records = {x.path: x.conda_record for x in selection.conda_artifacts if x.path in shared}
-    silent = {path: each for path, each in records.items() if each.purls is None}
+    silent = {path: each for path, each in records.items() if not each.purls}
     said = dict(extra_records or {})
     for subdir in folders_of(silent):
         said |= _readable_records(folder, subdir)
     filled = {
-        path: fill(record, said[path], ("purls",))
+        path: record._replace(purls=said[path].purls)
         for path, record in silent.items()
-        if path in said and not are_other_bytes(record, said[path])
+        if path in said and said[path].purls and not are_other_bytes(record, said[path])
     }
     artifacts = (replace(x, record=filled.get(x.path, x.record)) for x in selection.artifacts)
     return replace(selection, artifacts=tuple(artifacts)) if filled else selection

@@ -297,11 +297,12 @@ def distinct(records: Iterable[PypiRecord]) -> tuple[PypiRecord, ...]:
 def render_mapping(artifacts: Iterable[Artifact], before: Mapping[str, str | None]) -> bytes:
     """Write what conda packages are called on PyPI: as their `purls` say, else as `before` said.
 
-    None: what is on PyPI under no name. What pixi works out for itself, for packages of
-    conda-forge that nobody maps, is left to it (crates/pypi_mapping/src/lib.rs).
+    None: what is on PyPI under no name; a name that any artifact of the package has counts for
+    more. What pixi works out for itself, for packages of conda-forge that nobody maps, is left to
+    it (crates/pypi_mapping/src/lib.rs).
     """
     names = dict(before)
-    for artifact in artifacts:
+    for artifact in sorted(artifacts, key=lambda each: bool(each.conda_record.purls)):
         purls = artifact.conda_record.purls
         found = [each.removeprefix("pkg:pypi/") for each in purls or () if "pkg:pypi/" in each]
         if purls is None or (purls and not found):

@@ -48,9 +48,13 @@ from scripts.index.pypi_index import (
 )
 from scripts.index.repodata import REPODATA
 from scripts.lock.model import OLDEST_COMPLETE
-from scripts.lock.select import Selection
+from scripts.lock.select import Selection, differing_rows
 from scripts.workspace.workspace import Workspace
 
+_HOTFIXED = (
+    "a lock says otherwise than the one whose row is indexed: a hotfix has come since one of them"
+    " was locked, and `pixi update NAME` there takes it:"
+)
 _FORMAT = 6  # goes up when the same inputs would give another index than before
 
 
@@ -76,6 +80,7 @@ def index(
         waiting = _waiting(folder, users, dropping or ())
         gone, files = frozenset(each.path for each in waiting), tuple(files_below(folder))
         selection = fill_purls(folder, selection, users.named_by_others(), extra_records)
+        _tell_hotfixes(selection, console)
         channels = read_channels(folder, selection, gone, files)
         pypi = read_pypi_index(folder, selection, files, gone)
         refuse_links(folder, channels)
@@ -111,6 +116,12 @@ def index(
         account = classify_files(folder, selection, present, console, there)
         report = _report(channels, pypi, account, removed, is_changed=is_changed)
         return replace(report, problems=tuple(problems))
+
+
+def _tell_hotfixes(selection: Selection, console: Console) -> None:
+    rows = [f"{path} ({label}: {fields})" for path, label, fields in differing_rows(selection)]
+    if rows:
+        console.warn(named(_HOTFIXED, "artifact", rows))
 
 
 def _waiting(

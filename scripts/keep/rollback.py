@@ -145,8 +145,7 @@ def _roll_back(
         done = replace(state, layout=target.layout, before_relayout=None)
         write_channel(place, done)
     lines: list[Line] = [_headline(workspace, target, is_changed=is_changed)]
-    if to_link:
-        lines.append(f"brought back: {counted(len(to_link), 'artifact')}")
+    lines += [f"brought back: {counted(len(to_link), 'artifact')}"] if to_link else []
     if missing:
         lines.append("its index files are gone: the index was made anew by the present records")
     state = read_state(place)

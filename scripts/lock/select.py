@@ -37,6 +37,8 @@ from scripts.lock.pypi import (
 )
 from scripts.workspace.settings import TABLE, Settings
 
+# What a channel corrects of a published artifact.
+_HOTFIXED: Final = ("depends", "constrains", "extra_depends", "track_features", "features")
 _BY_CHANNEL: Final = f'set layout = "by-channel" under [{TABLE}]'
 _TWO_WORKSPACES: Final = "or mirror them in two workspaces"
 _TELL_APART: Final = {True: _BY_CHANNEL, False: "pixi lock"}  # conda artifacts, and those of PyPI
@@ -255,12 +257,28 @@ def _merged(one: Artifact, other: Artifact) -> Artifact:
     """Merge two rows of the same artifact."""
     urls = tuple(dict.fromkeys((*one.urls, *other.urls)))
     if isinstance(one.record, Record) and isinstance(other.record, Record):
-        record = fill(one.record, other.record, ("sha256", "md5", "size", "purls"))
+        record = fill(one.record, other.record, ("sha256", "md5", "size"))
+        if not record.purls and other.record.purls is not None:  # a name that any lock knows counts
+            record = record._replace(purls=other.record.purls)
         if record is one.record and urls == one.urls:
             return one
         return artifact_of(record, one.path, urls, one.upstream)
     whole = other if one.digest is None else one
     return whole if urls == whole.urls else replace(whole, urls=urls)
+
+
+def differing_rows(selection: Selection) -> Iterator[tuple[PurePosixPath, str, str]]:
+    """Yield what a lock says otherwise of an artifact than the lock whose row is taken.
+
+    Path, label of that lock, and in which fields: a hotfix has come since one of them was locked.
+    """
+    taken = {each.path: each.conda_record for each in selection.conda_artifacts}
+    for label, lock in selection.labelled if len(selection.locks) > 1 else ():
+        rows = {path_of(selection.layout, x): x.record for x in locked_packages(lock.environments)}
+        for path, record in rows.items():
+            fields = [x for x in _HOTFIXED if getattr(record, x) != getattr(taken[path], x)]
+            if fields:
+                yield path, label, ", ".join(fields)
 
 
 def _are_other_artifacts(one: Artifact, other: Artifact) -> bool:

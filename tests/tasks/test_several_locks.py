@@ -71,8 +71,12 @@ def test_all_locks_are_mirrored_and_each_is_proven(
     assert all(each[level] for each in found.values() for level in ("files", "index", "closure"))
 
 
-def test_what_one_lock_says_of_the_names_on_pypi_holds_for_all(several: Several) -> None:
-    """Pixi writes `purls` where an environment has PyPI packages; this workspace's has none."""
+@pytest.mark.parametrize("purls", [None, ()])
+def test_what_one_lock_says_of_the_names_on_pypi_holds_for_all(
+    several: Several, purls: tuple[str, ...] | None
+) -> None:
+    """Pixi writes `purls` where an environment has PyPI packages; none without a mapping."""
+    several.lock(several.own / "pixi.lock", *several.rows(OWN, replace(BOTH, purls=purls)))
     served, said = several.rows(SERVICE, replace(BOTH, purls=("pkg:pypi/x",)))
     several.lock(several.root / "service" / "pixi.lock", served, said)
     assert several.task(mirror.main, "--level", "files,index", "-q") == 0
@@ -80,6 +84,29 @@ def test_what_one_lock_says_of_the_names_on_pypi_holds_for_all(several: Several)
     assert data["packages.conda"]["both-1.0-0.conda"]["purls"] == ["pkg:pypi/x"]
     for label in ("mirror", "service"):
         assert several.task(verify.main, "--level", "index", "--only", label, "-q") == 0
+
+
+def test_a_hotfix_between_two_locks_is_told(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served, both = several.rows(SERVICE, BOTH)
+    hotfixed = replace(both, depends=("served",))
+    several.lock(several.root / "service" / "pixi.lock", served, hotfixed)
+    assert several.task(mirror.main, "--level", "files,index") == 0
+    assert (
+        "warning: a lock says otherwise than the one whose row is indexed: a hotfix has come since"
+        " one of them was locked, and `pixi update NAME` there takes it:"
+        " noarch/both-1.0-0.conda (service: depends)\n"
+    ) in capsys.readouterr().err
+    data = json.loads((several.channel / "noarch" / "repodata.json").read_bytes())
+    assert data["packages.conda"]["both-1.0-0.conda"]["depends"] == []
+    # Control: where both say it, there is nothing to tell.
+    own, _ = several.rows(OWN, BOTH)
+    several.lock(several.own / "pixi.lock", own, hotfixed)
+    assert several.task(mirror.main, "--level", "files,index") == 0
+    assert "a hotfix has come" not in capsys.readouterr().err
+    data = json.loads((several.channel / "noarch" / "repodata.json").read_bytes())
+    assert data["packages.conda"]["both-1.0-0.conda"]["depends"] == ["served"]
 
 
 def test_after_a_rollback_the_lock_that_has_moved_is_named(
