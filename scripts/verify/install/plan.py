@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -121,8 +121,18 @@ def _job(
     selection: Selection, planned: PackageSet, artifacts: Mapping[PurePosixPath, Artifact]
 ) -> InstallJob:
     rows = planned.rows
-    chosen = tuple(artifacts[PurePosixPath(path)] for path in planned.packages)
-    places = (each.path for record in rows.pypi for each in pypi_artifacts(record))
+    # Where it is from is what this row says: another lock may have the same bytes from elsewhere.
+    chosen = tuple(
+        replace(artifacts[PurePosixPath(path)], upstream=each.channel, urls=(each.url,))
+        for path, each in planned.packages.items()
+    )
+    pypi = {
+        each.path: replace(
+            artifacts[each.path], upstream=each.upstream, urls=each.urls, record=record
+        )
+        for record in rows.pypi
+        for each in pypi_artifacts(record)
+    }
     python = next((each.version for each in chosen if each.name == "python"), None)
     channels = [folder_of_channel(selection.layout, url) for url in planned.locked.channels]
     platform, name, required = None, None, tuple[str, ...]()
@@ -146,7 +156,7 @@ def _job(
         virtual_packages=declared,
         overrides=tuple(sorted(overrides_of(virtual_packages(declared)).items())),
         manifest_platform=name,
-        pypi=tuple(artifacts[each] for each in dict.fromkeys(places)),
+        pypi=tuple(pypi.values()),
         project=tuple(sorted({x.name.split()[0] for x in rows.unmirrorable if x.kind is None})),
         built_in_place=tuple(
             sorted({x.name for x in rows.pypi if planned.is_built_in_place(x.name)})

@@ -335,15 +335,14 @@ def _dependencies(
 
     An sdist may be built with any PyPI package of the mirror.
     """
-    folder, artifacts, pages = workspace.place.folder, [*job.artifacts, *job.pypi], job.pypi
+    folder, pypi = workspace.place.folder, job.pypi
     if job.sdists and not job.wheels_only:
-        pages = selection.pypi_artifacts
-        artifacts += [each for each in pages if each not in job.pypi]
+        pypi = selection.pypi_artifacts
     yield dataclasses.replace(job, place=_ANY)
     yield folder
-    yield proofs.artifact_keys(Level.INSTALL, folder, artifacts)
+    yield proofs.artifact_keys(Level.INSTALL, folder, (*job.artifacts, *pypi))
     yield [proofs.row(folder, each.path) for each in job.artifacts]
-    yield proofs.digests(folder, {INDEX / each.name / PAGE for each in pages})
+    yield proofs.digests(folder, {INDEX / each.name / PAGE for each in pypi})
 
 
 def _stopped(attempt: InstallAttempt, problem: Problem) -> InstallAttempt:

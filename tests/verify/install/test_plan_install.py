@@ -20,6 +20,8 @@ from scripts.lock.model import (
     Unmirrorable,
 )
 from scripts.lock.pypi import pypi_artifacts
+from scripts.lock.select import Selection, unite
+from scripts.lock.select import select as select_one
 from scripts.verify.install.mirrors import (
     NoMirrorError,
     local_files,
@@ -32,7 +34,7 @@ from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import IncompleteKind, Settings
 from scripts.workspace.virtual_packages import virtual_packages
 from tests.support.locks import with_fields
-from tests.support.mirrored import select
+from tests.support.mirrored import mirrored, select
 
 FORGE = "https://conda.anaconda.org/conda-forge"
 NVIDIA = "https://conda.anaconda.org/nvidia/label/cuda-1"
@@ -112,6 +114,49 @@ def test_what_is_asked_for_and_what_is_wanting() -> None:
     (plan,) = plan_installs(select(lock, Settings(), manifest=manifest), "linux-64")
     assert (plan.asked, plan.missing_source_packages) == (("two",), ("mine",))
     assert plan.left_out == (IncompleteKind.PYPI, IncompleteKind.SOURCE)
+
+
+def _lock_of(label: str, url: str, index: str | None, wheel: str) -> Selection:
+    """Select a lock of one conda package and one wheel, the same bytes in each."""
+    record = PypiRecord(name="x", version="1", location=wheel, index=index, sha256="0" * 64)
+    rows = PlatformPackages(
+        platform=LockPlatform(name="linux-64", subdir="linux-64"),
+        packages=(dataclasses.replace(_package("one"), url=url),),
+        pypi=(record,),
+    )
+    environment = LockedEnvironment(name="default", channels=(FORGE,), platforms=(rows,))
+    manifest = parse_manifest("[workspace]\nchannels = []\nplatforms = []\n", name="pixi.toml")
+    lock = mirrored(LockFile(version=7, environments=(environment,)), manifest=manifest)
+    return select_one(dataclasses.replace(lock, label=label), Settings())
+
+
+def test_what_two_locks_have_from_elsewhere_is_led_by_the_rows_of_each() -> None:
+    """The mirror has each artifact once, with all of its locations; a job has its own lock's."""
+    file, wheel = "noarch/one-1-0.conda", "files.example.org/p/x-1.whl"
+    index, other = (f"https://{x}.example.org/simple" for x in ("pypi", "other"))
+    together = unite(
+        [
+            _lock_of("a", f"{FORGE}/{file}", index, f"https://{wheel}"),
+            _lock_of("b", f"https://forge.example.org/{file}", other, f"http://{wheel}"),
+            _lock_of("c", f"/a/folder/{file}", index, f"https://{wheel}"),
+        ]
+    )
+    assert len(together.artifacts) == 2, "one of conda, one of PyPI"
+    one, two, lone = plan_installs(together, "linux-64")
+    mapping = {"https://conda-mapping.prefix.dev": "_pypi/mapping"}
+    assert {key: str(path) for key, path in mirrors_for(one).items()} == {
+        FORGE: ".",
+        "https://files.example.org": "_pypi/files/files.example.org",
+        index: "_pypi/simple/pypi.example.org/simple",
+    } | mapping
+    assert {key: str(path) for key, path in mirrors_for(two).items()} == {
+        "https://forge.example.org": ".",
+        "http://files.example.org": "_pypi/files/files.example.org",
+        other: "_pypi/simple/other.example.org/simple",
+    } | mapping
+    with pytest.raises(NoMirrorError) as caught:  # what it names itself still stands in the way
+        mirrors_for(lone)
+    assert str(caught.value) == "its lock names files, which `[mirrors]` cannot replace"
 
 
 def test_channels_keep_their_order() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from scripts.verify.install.clients import find_program, install_with
 from scripts.verify.install.stage import Program, find_programs
 from scripts.verify.stage import VerifyOptions, verify
 from tests.support.locks import RawRow
-from tests.support.pypi_world import PYTHON, PypiWorld, pypi_rows, relock
+from tests.support.pypi_world import (
+    INDEX,
+    OTHER_INDEX,
+    PYTHON,
+    PypiWorld,
+    pypi_rows,
+    relock,
+)
 from tests.support.upstream import Upstream
 from tests.support.wheels import PypiRow, TinySdist, TinyWheel
 
@@ -51,6 +59,34 @@ def test_wheels_and_sdists_are_installed(
     assert out.splitlines()[0] == f"default  {here}  install ✓ ({client})"
     assert err == f"verify: installing default/{here} with {client}\n"
     assert pypi_world.mirror.states() == before
+
+
+@pytest.mark.parametrize("client", [PIXI])
+def test_one_file_of_two_locks_is_asked_of_the_index_of_each(
+    client: str, pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of either index the pages are there; without those of its own it is built nowhere."""
+    here, root = pypi_world.platforms[0], pypi_world.mirror.root
+    found = pypi_rows(pypi_world.upstream, here)
+    some = found["sdist"], found["backend"]
+    other = root / "other"
+    other.mkdir()
+    relock(pypi_world, *(dataclasses.replace(each, index=OTHER_INDEX) for each in some))
+    (root / "pixi.lock").rename(other / "pixi.lock")
+    wanted = '[dependencies]\npython = "*"\n[pypi-dependencies]\ntiny-sdist = "*"\n'
+    for name, index in (("other", OTHER_INDEX), ("w", INDEX)):
+        text = f'[workspace]\nname = "{name}"\nchannels = ["conda-forge"]\nplatforms = ["{here}"]\n'
+        text += f'[pypi-options]\nindex-url = "{index}"\n{wanted}'
+        text += "[tool.pixi-mirror]\nlocks = ['other/pixi.lock']\n"
+        (root / ("other" if name == "other" else "") / "pixi.toml").write_text(text, "utf-8")
+    relock(pypi_world, *some)
+    assert pypi_world.verify(*INSTALL, client) == 0
+    shutil.rmtree(pypi_world.folder / "_pypi/simple/other.example.org")
+    capsys.readouterr()
+    assert pypi_world.verify(*INSTALL, client) == 1
+    assert capsys.readouterr().err.startswith(
+        f"error: other:default/{here}: pixi cannot install it from the channel alone\n"
+    )
 
 
 @pytest.mark.parametrize("client", [UV])
