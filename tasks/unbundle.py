@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--allow-older",
         action="store_true",
-        help="take a whole bundle that is older than what was unbundled last, too",
+        help="take a bundle that is older than what was unbundled last, too",
     )
     interrupted = "interrupted; run this again: it goes on where it stopped"
     return run_task("unbundle", parser, run, argv, interrupted=interrupted)

@@ -41,7 +41,7 @@ def unbundle(
 ) -> Report:
     """Bring a channel to what a bundle carries, and keep the files of its snapshot, too.
 
-    `allow_older`: a whole bundle may be older than what was unbundled last. Nobody may hold the
+    `allow_older`: the bundle may be older than what was unbundled last. Nobody may hold the
     lock file. Where the disk refuses the files of the snapshot, the report has the problem. Raises
     the error of exit code 1 where the bundle or the channel is not what it must be, of 2 where the
     user must change something, of 4 without ssh-keygen.

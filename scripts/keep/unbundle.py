@@ -113,10 +113,9 @@ Outcome = NamedTuple("Outcome", [("receipt", Receipt), ("is_changed", bool), ("s
 
 def content_digest(files: "Iterable[tuple[str, int, str]]") -> str:
     """Return the sha256 of files, of path (with `/`), size in bytes and sha256 of each alone."""
-    digest = hashlib.sha256()
-    for path, size, sha256 in sorted(files, key=lambda each: each[0].encode()):
-        digest.update(f"{path}\0{size}\0{sha256}\n".encode())
-    return digest.hexdigest()
+    rows = sorted(files, key=lambda each: each[0].encode())
+    text = "".join(f"{path}\0{size}\0{sha256}\n" for path, size, sha256 in rows)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sums_text(files: "Iterable[tuple[str, str]]") -> bytes:
@@ -594,20 +593,21 @@ class _Channel:
                 found[path] = (path, size, mtime, when and when.isoformat())
         return found
 
-    def bring(
-        self, folder: str, bundle: Bundle, signer: Any, grace: int, *, older: bool
-    ) -> Outcome:
+    def bring(self, folder: str, bundle: Bundle, by: Any, grace: int, *, older: bool) -> Outcome:
         """Bring it to what a bundle carries."""
         ids, newest = self.newest()
+        forgets = older or newest is None  # a replay is told by what was unbundled last
+        last = "" if forgets else str(self.read("unbundled.json").get("id", ""))
         under_way, added = self.journal(newest, bundle)
         is_held = newest is not None and newest.digest == bundle.digest
         if newest is not None and is_held and under_way is None:
             with contextlib.suppress(*(() if bundle.base else (Refused,))):  # a whole one mends it
                 receipt = self.read_back(newest)
+                _write(self.state("unbundled.json"), {"id": max(bundle.id, last)})
                 self.say(f"the channel holds {newest.id} already")
-                return Outcome(receipt, is_changed=False, signer=signer)
-        elif not is_held and (bundle.base is not None or not older):
-            self.refuse_order(bundle, ids, newest)
+                return Outcome(receipt, is_changed=False, signer=by)
+        elif not is_held:
+            self.refuse_order(bundle, ids, newest, last)
         base = newest.rows if newest is not None and bundle.base is not None else {}
         rows = target_rows(bundle, base)
         wrong = [x for x, y in base.items() if rows.get(x) == y and not _is_like(self.of(x), y)]
@@ -623,11 +623,11 @@ class _Channel:
         self.switch(bundle.layout, staged)
         said = self.let_wait(rows, stale, grace)
         getattr(os, "sync", lambda: None)()  # what the record says is on the disk before it is said
+        _write(self.state("unbundled.json"), {"id": max(bundle.id, last)})
         if newest is None or not is_held:
-            _write(self.state("unbundled.json"), {"id": bundle.id})  # a replay is told by it
             newest = self.write_record(bundle, rows, newest)
         self.say(f"unbundled {newest.id}: placed {len(staged)}, {said}")
-        return Outcome(self.read_back(newest), is_changed=True, signer=signer)
+        return Outcome(self.read_back(newest), is_changed=True, signer=by)
 
     def write_record(self, bundle: Bundle, rows: "dict[str, Row]", before: Any) -> Snapshot:
         """Write the record of the target, as scripts/keep/snapshots.py does; it never changes."""
@@ -644,17 +644,17 @@ class _Channel:
         _write(self.state("snapshots", f"{id_}.jsonl"), text.encode())
         return Snapshot(id_, bundle.digest, rows)
 
-    def refuse_order(self, bundle: Bundle, ids: "set[str]", newest: "Snapshot | None") -> None:
-        """Refuse a delta of another base, and a whole one older than what was last unbundled."""
-        base, last = bundle.base, str(self.read("unbundled.json").get("id", ""))
-        help_ = f"{_FULL}; or --since-receipt, with the receipt of this channel"
+    def refuse_order(self, bundle: Bundle, ids: "set[str]", newest: Any, last: str) -> None:
+        """Refuse a delta of another base, and what is older than what was unbundled `last`."""
+        base, help_ = bundle.base, f"{_FULL}; or --since-receipt, with the receipt of this channel"
+        fits = base is None or (newest and newest.digest) == base[1]
         if newest is None and base is not None:
             help_, message = _FULL, "holds no snapshot, and this bundle has only what follows one"
-        elif newest is None or (newest.digest == base[1] if base else bundle.id[:16] >= last[:16]):
+        elif fits and bundle.id[:16] >= last[:16]:
             return
         elif bundle.id[:16] <= last[:16]:
             message = "holds a later snapshot than this bundle's: replayed, or out of order"
-            help_ = _BACK if base is None else help_
+            help_ = _BACK if fits else help_
         elif base is not None and base[1][:8] in {each[-8:] for each in ids}:
             message = "has moved on from the snapshot that this bundle follows"
         else:
@@ -663,6 +663,7 @@ class _Channel:
         named = [("the bundle is", (bundle.id, bundle.digest)), ("it follows", base)]
         named.append(("the channel has", newest and newest[:2]))
         details = [f"{label} {said[0]}, content digest {said[1]}" for label, said in named if said]
+        details += [f"it unbundled last {last}"] if last not in {"", newest and newest.id} else []
         raise Refused(FINDINGS, self.folder, message, help_, details)
 
     def refuse_obstacles(self, paths: "Sequence[str]") -> None:
@@ -759,10 +760,9 @@ class _Channel:
                     os.unlink(file)
             with contextlib.suppress(OSError):  # a folder that has something in it
                 os.removedirs(dirname(file))
-        if waiting or before:
-            listed = sorted(waiting.values(), key=lambda each: each[0].split("/"))
-            said = {"removals": [dict(zip(_REMOVAL, each)) for each in listed]}
-            _write(self.state("removals.json"), said)
+        if waiting != before:
+            listed = [dict(zip(_REMOVAL, each)) for each in sorted(waiting.values())]
+            _write(self.state("removals.json"), {"removals": listed})
         return f"waiting for removal {len(waiting)}, removed {removed}"
 
     def read_back(self, newest: Snapshot) -> Receipt:
@@ -858,7 +858,7 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     add("--receipt", action="store_true", help="read every file again, and write the receipt")
     add("--allowed-signers", metavar="FILE", help="who may have signed, as ssh-keygen -Y has it")
     add("--grace", type=_seconds, default=3600, metavar="1h", help=f"{waits} (default: 1h)")
-    add("--allow-older", action="store_true", help="take a whole bundle that is older, too")
+    add("--allow-older", action="store_true", help="take a bundle that is older, too")
     add("-q", "--quiet", action="store_true", help="print problems only")
     options = parser.parse_args(argv)
     if len(options.paths) != (1 if options.receipt else 2) or "" in map(str.strip, options.paths):

@@ -115,7 +115,8 @@ def test_a_channel_follows(tmp_path: Path, volumes: int) -> None:
     assert first.startswith("receipt: 8 files, ")
     assert second == f"the channel holds {two.id} already"
     after = states(channel)
-    read_anew = {str(place.state / f"receipt.{each}") for each in ("json", "txt")}
+    written = ("receipt.json", "receipt.txt", "unbundled.json")
+    read_anew = {str(place.state / each) for each in written}
     assert {x: y for x, y in after.items() if x not in read_anew} == {
         x: y for x, y in before.items() if x not in read_anew
     }

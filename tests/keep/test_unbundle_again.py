@@ -30,6 +30,7 @@ from tests.support.bundles import NEW, OLD, digest_of, snapshot_id, there, write
 
 PROGRAM = Path(far.__file__)
 NEXT = {**NEW, "linux-64/c-3.0-0.conda": b"c"}
+REPLAYED = "holds a later snapshot than this bundle's: replayed, or out of order"
 LATER = datetime(2026, 12, 1, tzinfo=UTC)  # than any bundle
 posix = pytest.mark.skipif(os.name == "nt", reason="needs a shell and files of POSIX")
 
@@ -128,7 +129,7 @@ def test_a_whole_bundle_is_a_replay_by_what_was_unbundled_last(
     older = write_bundle(tmp_path / "older", other)
     found = refused(str(older), str(channel))
     assert found.code == 1
-    assert found.message == "holds a later snapshot than this bundle's: replayed, or out of order"
+    assert found.message == REPLAYED
     assert found.help.startswith("to go back: --allow-older; or pixi run rollback ID")
     far.unbundle(str(write_bundle(tmp_path / "new", NEXT, day=3)), str(channel))
     assert refused(str(older), str(channel)).code == 1
@@ -138,6 +139,47 @@ def test_a_whole_bundle_is_a_replay_by_what_was_unbundled_last(
     assert newest is not None
     assert newest.content_digest == digest_of(other)
     far.unbundle(str(write_bundle(tmp_path / "on", NEXT, day=3)), str(channel))
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_a_late_bundle_is_a_replay_whatever_the_channel_holds(
+    channel: Path,
+    tmp_path: Path,
+    is_whole: bool,  # noqa: FBT001
+) -> None:
+    back = write_bundle(tmp_path / "back", OLD, base=NEW, base_day=2, day=3)
+    far.unbundle(str(back), str(channel))
+    late = tmp_path / "delta"  # it follows OLD, which is what the channel has again
+    if is_whole:
+        late = write_bundle(tmp_path / "late", NEW, day=2)
+    found = refused(str(late), str(channel))
+    assert (found.code, found.message) == (1, REPLAYED)
+    assert found.help.startswith("to go back: --allow-older; or pixi run rollback ID")
+    assert there(channel) == {**NEW, **OLD}
+    far.unbundle(str(late), str(channel), allow_older=True)  # the control: it was asked for
+    assert far.write_receipt(str(channel)).digest == digest_of(NEW)
+    far.unbundle(str(back), str(channel))
+
+
+def test_what_is_held_already_counts_as_unbundled(tmp_path: Path) -> None:
+    for held, name in ((True, "far"), (False, "control")):
+        channel = tmp_path / name / "channel"
+        far.unbundle(str(write_bundle(tmp_path / f"{name}-1", OLD)), str(channel))
+        if held:
+            again = write_bundle(tmp_path / f"{name}-3", OLD, day=3)
+            assert not far.unbundle(str(again), str(channel)).is_changed
+        late = str(write_bundle(tmp_path / f"{name}-2", NEW, base=OLD, day=2))
+        if held:
+            found = refused(late, str(channel))
+            assert found.message == REPLAYED
+            assert found.details[-1] == f"it unbundled last {snapshot_id(OLD, 3)}"
+            far.unbundle(str(tmp_path / f"{name}-1"), str(channel))  # older, held, and no step back
+            assert refused(late, str(channel)).message == REPLAYED
+            next_ = write_bundle(tmp_path / "next", NEW, base=OLD, day=4)
+            far.unbundle(str(next_), str(channel))
+        else:
+            far.unbundle(late, str(channel))
+        assert far.write_receipt(str(channel)).digest == digest_of(NEW)
 
 
 def test_an_interrupted_one_is_over_once_another_task_has_published(
