@@ -42,10 +42,9 @@ _IN_OCTAL = 8 << 30  # bytes; the size of a file that a tar header cannot say
 _SCRATCH = ".00000000.pixi-mirror.tmp"  # a file on its way, as in scripts/core/scratch.py
 _FULL = "on the builder: pixi run bundle OUT --full"
 _BACK = "to go back: --allow-older; or pixi run rollback ID on the builder, and bundle"
-_CARRY = "carry the bundle again"
+_CARRY, _ID_TIME = "carry the bundle again", "%Y%m%dT%H%M%SZ"
 _NAMING = ("repodata", "index.")  # how files begin that name others
 _NOT_WHOLE = "is not whole, or was altered; nothing was changed"
-_ID_TIME = "%Y%m%dT%H%M%SZ"
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 _DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\xb9\xb2\xb3]) *(\.|$)")
 _SHA256, _INTEGER = re.compile("[0-9a-f]{64}").fullmatch, re.compile("[0-9]{1,20}").fullmatch
@@ -596,15 +595,16 @@ class _Channel:
     def bring(self, folder: str, bundle: Bundle, by: Any, grace: int, *, older: bool) -> Outcome:
         """Bring it to what a bundle carries."""
         ids, newest = self.newest()
-        forgets = older or newest is None  # a replay is told by what was unbundled last
-        last = "" if forgets else str(self.read("unbundled.json").get("id", ""))
+        last = "" if older or newest is None else str(self.read("unbundled.json").get("id", ""))
         under_way, added = self.journal(newest, bundle)
         is_held = newest is not None and newest.digest == bundle.digest
         if newest is not None and is_held and under_way is None:
             with contextlib.suppress(*(() if bundle.base else (Refused,))):  # a whole one mends it
                 receipt = self.read_back(newest)
                 _write(self.state("unbundled.json"), {"id": max(bundle.id, last)})
-                self.say(f"the channel holds {newest.id} already")
+                self.refuse_obstacles([*self.removals()])
+                said = self.let_wait(newest.rows, set(), grace)
+                self.say(f"the channel holds {newest.id} already: {said}")
                 return Outcome(receipt, is_changed=False, signer=by)
         elif not is_held:
             self.refuse_order(bundle, ids, newest, last)
@@ -645,7 +645,7 @@ class _Channel:
         return Snapshot(id_, bundle.digest, rows)
 
     def refuse_order(self, bundle: Bundle, ids: "set[str]", newest: Any, last: str) -> None:
-        """Refuse a delta of another base, and what is older than what was unbundled `last`."""
+        """Refuse a replay, by what was unbundled `last`, and a delta of another base."""
         base, help_ = bundle.base, f"{_FULL}; or --since-receipt, with the receipt of this channel"
         fits = base is None or (newest and newest.digest) == base[1]
         if newest is None and base is not None:

@@ -113,7 +113,9 @@ def test_a_channel_follows(tmp_path: Path, volumes: int) -> None:
     assert (code, err) == (0, "")
     first, second = out.splitlines()
     assert first.startswith("receipt: 8 files, ")
-    assert second == f"the channel holds {two.id} already"
+    assert second == (
+        f"the channel holds {two.id} already: waiting for removal {len(gone)}, removed 0"
+    )
     after = states(channel)
     written = ("receipt.json", "receipt.txt", "unbundled.json")
     read_anew = {str(place.state / each) for each in written}

@@ -212,6 +212,43 @@ def test_said_again_it_reads_all_and_a_whole_one_mends(channel: Path, tmp_path: 
     assert {path: (channel / path).read_bytes() for path in NEW} == NEW
 
 
+def test_said_again_it_removes_what_is_due(channel: Path, tmp_path: Path) -> None:
+    gone = sorted(OLD.keys() - NEW.keys())
+    assert there(channel) == {**OLD, **NEW}
+    done = program(tmp_path / "delta", channel)  # the control: nothing has waited for an hour
+    assert done.stdout.endswith(f" already: waiting for removal {len(gone)}, removed 0\n")
+    assert there(channel) == {**OLD, **NEW}
+    done = program("--grace=0s", tmp_path / "delta", channel)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1] == (
+        f"the channel holds {snapshot_id(NEW, 2)} already: waiting for removal 0,"
+        f" removed {len(gone)}"
+    )
+    assert there(channel) == NEW
+    assert read_state(channel_paths(channel)).removals == ()
+    assert far.write_receipt(str(channel)).digest == digest_of(NEW)
+
+
+@posix
+def test_what_is_due_is_removed_through_no_link(channel: Path, tmp_path: Path) -> None:
+    place = channel_paths(channel)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_bytes(b"x")
+    (channel / "linked").symlink_to(outside)
+    when = datetime(2026, 11, 1, tzinfo=UTC)
+    mtime_ns = (outside / "kept").stat().st_mtime_ns
+    one = Removal(path=PurePosixPath("linked/kept"), size=1, mtime_ns=mtime_ns, dropped=when)
+    write_removals(place, [*read_state(place).removals, one])
+    found = refused(str(tmp_path / "delta"), str(channel), grace=0)
+    assert found.message == "is a link, of another kind than it must be, or has a second disk in it"
+    assert (outside / "kept").exists()
+    assert there(channel).keys() >= OLD.keys()
+    (channel / "linked").unlink()  # the control
+    far.unbundle(str(tmp_path / "delta"), str(channel), grace=0)
+    assert there(channel) == NEW
+
+
 def test_every_removal_of_the_builder_is_taken(channel: Path, tmp_path: Path) -> None:
     place = channel_paths(channel)
     for path, when in (("linux-64/old é:1", None), ("noarch/x", datetime(1969, 1, 1, tzinfo=UTC))):
