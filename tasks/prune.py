@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import PurePosixPath
 
-from scripts.channel.locks import read_locks
 from scripts.core.command import parse_path, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.report import Report, join_reports
-from scripts.keep.prune import adopt, forget, preview_prune, prune, refuse_plan
+from scripts.keep.prune import adopt, forget, preview_prune, prune, read_for_prune, refuse_plan
 from scripts.keep.prune_plan import read_plan
 from scripts.keep.retention import prune_trees
 from scripts.keep.take_snapshot import take_snapshot
@@ -79,8 +78,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         parser.error("--output writes what --dry-run says: no --output without it")
     if options.forget == "":
         parser.error("--forget needs the name of a workspace")
-    workspace = workspace_from(options)
-    locks = read_locks(workspace, console)
+    workspace, locks = read_for_prune(workspace_from(options), console)
     drop = tuple(options.drop)
     if options.dry_run:
         return preview_prune(

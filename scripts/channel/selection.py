@@ -83,6 +83,8 @@ def with_digests(workspace: Workspace, selection: Selection) -> Selection:
 
 
 def _select(workspace: Workspace, locks: Sequence[MirroredLock], settings: Settings) -> Selection:
+    if not locks:  # of a channel that came out of a bundle
+        return Selection(layout=settings.layout)
     selections = (_located(_selected(each, each.wanted(settings)), workspace) for each in locks)
     return unite([with_digests(workspace, each) for each in selections])
 

@@ -13,17 +13,19 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+from scripts.channel.locks import read_locks
 from scripts.channel.removals import is_due, now, remove, still_waiting
 from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import (
     Removal,
     forget_workspace,
+    read_channel_state,
     read_state,
     write_channel,
 )
 from scripts.channel.users import ChannelUsers, read_users
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, Problem, usage_error
+from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
 from scripts.core.files import remove_folder
 from scripts.core.report import (
     Json,
@@ -74,7 +76,8 @@ def prune(
 
     `dry_run`: only say what would be done; `at_once`: do not wait; `drop` these alone; of what
     would go just what is `approved`. Killed at any moment, the next run goes on. Raises the error
-    of exit code 2 where other workspaces than those known may need what would go.
+    of exit code 2 where other workspaces than those known may need what would go. Of a channel that
+    came out of a bundle nothing is dropped.
     """
     place, grace = workspace.place, workspace.settings.grace
     users, selection = read_users(workspace, locks), read_whole_selection(workspace, locks)
@@ -84,8 +87,8 @@ def prune(
     dropped = _approved(_asked_for(files, users, drop), may_drop)
     _refuse_unknown_users(workspace, users, files, dropped)
     waiting, problems, when = files.waiting, tuple[Problem, ...](), now()
-    is_indexing = bool(dropped) or any(each.dropped is None for each in waiting)  # by a killed run
-    is_asked = bool(drop) or not dropped
+    was_killed = _unbundled(workspace) is None and any(each.dropped is None for each in waiting)
+    is_indexing, is_asked = bool(dropped) or was_killed, bool(drop) or not dropped
     if is_indexing and not _may_index(workspace, locks, console, is_asked=is_asked):
         dropped, is_indexing = (), False
     if not dry_run:
@@ -124,17 +127,40 @@ def prune(
 def _may_index(
     workspace: Workspace, locks: Sequence[MirroredLock], console: Console, *, is_asked: bool
 ) -> bool:
-    """Tell whether an index may be made: not where that would undo a rollback; then warn.
+    """Tell whether an index may be made; warn where not: by a rollback, or as it was unbundled.
 
     `is_asked`: the user asks for what needs it, so it is the error of exit code 2.
     """
-    undone = undone_rollback(workspace, locks)
-    if undone is not None and is_asked:
-        raise MirrorError(undone)
-    if undone is not None:
-        console.warn(f"{undone.subject}: {undone.message}; so the index stays as it is")
-        console.note(f"help: {undone.help}")
-    return undone is None
+    problem = _unbundled(workspace) or undone_rollback(workspace, locks)
+    if problem is not None and is_asked:
+        raise MirrorError(problem)
+    if problem is not None:
+        console.warn(f"{problem.subject}: {problem.message}; so the index stays as it is")
+        console.note(f"help: {problem.help}")
+    return problem is None
+
+
+def _unbundled(workspace: Workspace) -> Problem | None:
+    """Return the problem where the channel came out of a bundle: no lock here tells what goes."""
+    if not os.path.lexists(workspace.place.state / "unbundled.json"):  # as unbundle.py has it
+        return None
+    return usage_problem(
+        workspace.settings.channel_dir,
+        "came out of a bundle, and what goes is decided where that was made",
+        help="on the builder: pixi run prune; its next bundle removes here what it has dropped",
+    )
+
+
+def read_for_prune(
+    workspace: Workspace, console: Console
+) -> tuple[Workspace, tuple[MirroredLock, ...]]:
+    """Read the locks; a channel that came out of a bundle needs none, and has its own layout."""
+    if _unbundled(workspace) is not None:
+        layout = read_channel_state(workspace.place).layout or workspace.settings.layout
+        workspace = replace(workspace, settings=replace(workspace.settings, layout=layout))
+        if not (workspace.settings.locks or os.path.lexists(workspace.lock_path)):
+            return workspace, ()
+    return workspace, read_locks(workspace, console)
 
 
 def preview_prune(
@@ -172,7 +198,12 @@ def refuse_plan(
 
 
 def adopt(workspace: Workspace, locks: Sequence[MirroredLock], console: Console) -> Report:
-    """Take all that the index names for this workspace's alone, and list what no lock names."""
+    """Take all that the index names for this workspace's alone, and list what no lock names.
+
+    Raises the error of exit code 2 where the channel came out of a bundle.
+    """
+    if (problem := _unbundled(workspace)) is not None:
+        raise MirrorError(problem)
     users, selection = read_users(workspace, locks), read_whole_selection(workspace, locks)
     files = classify_files(workspace.place.folder, selection, users, console)
     layout = users.state.layout or selection.layout
@@ -247,7 +278,8 @@ def _refuse_unknown_users(
 ) -> None:
     """Refuse to drop anything where workspaces of which nothing is known may need it."""
     lost = users.state.lost
-    if dropped and (lost or not users.state.is_adopted):
+    is_known = users.state.is_adopted and not lost
+    if dropped and not is_known and _unbundled(workspace) is None:  # else that is the reason
         reason = (
             "the state of a workspace is lost" if lost else "its state is younger than its index"
         )

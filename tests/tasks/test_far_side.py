@@ -1,0 +1,138 @@
+"""The tasks on a far side with pixi-mirror: what came out of a bundle is its builder's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.core.channel_paths import ChannelPaths, channel_paths
+from scripts.keep.snapshots import newest_snapshot, read_snapshots
+from tasks import bundle, index, prune, rollback, unbundle
+from tests.support.mirrors import let_grace_pass, make_mirror, rows
+from tests.support.packages import TinyPackage
+from tests.tasks.conftest import BOTH, NEW, OLD
+
+REASON = "came out of a bundle, and what goes is decided where that was made"
+HELP = "on the builder: pixi run prune; its next bundle removes here what it has dropped"
+
+
+class Sides:
+    """A builder, and a far side whose workspace has a channel, and no lock."""
+
+    def __init__(self, root: Path, layout: str) -> None:
+        """Make both; the builder has nothing yet."""
+        self.root, self.mirror = root, make_mirror(root / "builder" / "workspace", layout)
+        self.workspace = root / "far"
+        self.workspace.mkdir()
+        text = '[workspace]\nname = "far"\nchannels = []\nplatforms = []\n'
+        (self.workspace / "pixi.toml").write_text(text)
+
+    @property
+    def place(self) -> ChannelPaths:
+        """Where the channel of the far side is."""
+        return channel_paths(self.workspace / "local-channel")
+
+    @property
+    def receipt(self) -> Path:
+        """What the far side last wrote."""
+        return self.place.state / "receipt.json"
+
+    def build(self, *packages: TinyPackage) -> None:
+        """Index what these are, on the builder."""
+        self.mirror.lock(rows(self.root / "upstream", packages))
+        assert index.main(["--manifest-path", str(self.mirror.root), "-q"]) == 0
+
+    def carry(self, name: str, *options: str, code: int = 0) -> None:
+        """Bundle, as these options say, and unbundle with this exit code."""
+        out = str(self.root / name)
+        options = options or ("--since-receipt", str(self.receipt))
+        of_builder = ["--manifest-path", str(self.mirror.root), "-q"]
+        assert bundle.main([*of_builder, out, *options]) == 0
+        assert unbundle.main(["--manifest-path", str(self.workspace), "-q", out]) == code
+
+    def far(self, task: Any, *options: str) -> int:
+        """Run a task on the far side."""
+        return int(task.main([*options, "--manifest-path", str(self.workspace)]))
+
+    def artifacts(self) -> list[str]:
+        """Name the artifacts that are there, without their folders."""
+        return sorted(each.name for each in self.place.folder.rglob("*.conda"))
+
+
+@pytest.fixture(params=["flat", "by-channel"])
+def sides(
+    tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> Sides:
+    """The far side had OLD, has OLD and NEW since then, and is rolled back."""
+    sides = Sides(tmp_path, request.param)
+    sides.build(OLD, BOTH)
+    sides.carry("one", "--full")
+    sides.build(NEW, BOTH)
+    sides.carry("two")
+    first, _ = read_snapshots(sides.place)
+    assert sides.far(rollback, "-q", first.id) == 0
+    assert sides.artifacts() == ["a-1.0-0.conda", "a-2.0-0.conda", "both-1.0-0.conda"]
+    capsys.readouterr()
+    return sides
+
+
+@pytest.mark.parametrize("has_lock", [False, True])
+def test_prune_removes_what_is_due_and_drops_nothing(
+    sides: Sides,
+    capsys: pytest.CaptureFixture[str],
+    has_lock: bool,  # noqa: FBT001
+) -> None:
+    if has_lock:  # one that names nothing, as `pixi lock` leaves it
+        empty = make_mirror(sides.root / "empty", "flat")
+        empty.lock(())
+        (sides.workspace / "pixi.lock").write_bytes((empty.root / "pixi.lock").read_bytes())
+    published = newest_snapshot(sides.place)
+    assert published is not None
+    assert sides.far(prune) == 0
+    out, err = capsys.readouterr()
+    assert "dropped" not in out
+    assert f"warning: local-channel: {REASON}; so the index" in err
+    assert f"help: {HELP}\n" in err
+    assert "a-2.0-0.conda" in sides.artifacts(), "the control: it has not waited"
+    let_grace_pass(sides.place)
+    assert sides.far(prune) == 0
+    assert "removed " in capsys.readouterr().out
+    assert sides.artifacts() == ["a-1.0-0.conda", "both-1.0-0.conda"]
+    newest = newest_snapshot(sides.place)
+    assert newest is not None
+    assert newest.content_digest == published.content_digest
+    assert not json.loads((sides.place.state / "removals.json").read_bytes())["removals"]
+
+
+def test_what_is_asked_for_is_refused(sides: Sides, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sides.artifacts()
+    (path,) = sides.place.folder.rglob("a-1.0-0.conda")
+    dropped = path.relative_to(sides.place.folder).as_posix()
+    for options in (("--adopt",), ("--drop", dropped)):
+        assert sides.far(prune, *options) == 2
+        out, err = capsys.readouterr()
+        assert (out, err) == ("", f"error: local-channel: {REASON}\nhelp: {HELP}\n")
+    assert sides.artifacts() == before
+    # The control: where the channel is to be this machine's own, its lock says what goes.
+    (sides.place.state / "unbundled.json").unlink()
+    assert sides.far(prune, "--adopt") == 2
+    assert "pixi.lock: cannot read this lock file" in capsys.readouterr().err
+
+
+def test_what_the_builder_dropped_goes_with_its_next_bundle(tmp_path: Path) -> None:
+    """What the help says; the control is the far side before it."""
+    sides = Sides(tmp_path, "flat")
+    sides.build(OLD, BOTH)
+    sides.carry("one", "--full")
+    sides.build(NEW, BOTH)
+    sides.carry("two")
+    let_grace_pass(sides.place)
+    assert sides.far(prune, "-q", "--now") == 0
+    assert "a-1.0-0.conda" in sides.artifacts()
+    assert sides.mirror.prune("--now") == 0
+    sides.carry("three")
+    assert sides.far(prune, "-q", "--now") == 0
+    assert sides.artifacts() == ["a-2.0-0.conda", "both-1.0-0.conda"]
