@@ -13,6 +13,7 @@ from scripts.core.command import parse_path
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, raise_problems
 from scripts.core.file_lock import file_lock
+from scripts.core.files import exists, unlink
 from scripts.core.report import Json, Report
 from scripts.keep import unbundle as program
 from scripts.keep.snapshot_trees import disk_problem, ensure_tree
@@ -74,6 +75,16 @@ def receipt(place: ChannelPaths, console: Console) -> Report:
     with _telling(console) as say:
         found = program.write_receipt(str(place.folder), say)
     return Report(data={"receipt": _receipt_to_json(found)})
+
+
+def remove_receipt(place: ChannelPaths) -> tuple[str, ...]:
+    """Remove a receipt that is of what is published no longer; return the line that says so."""
+    files = [place.state / f"receipt.{each}" for each in ("json", "txt")]
+    there = [each for each in files if exists(each)]
+    for each in there:
+        unlink(each)
+    said = "the receipt was of what was published before, and is removed: `pixi run receipt`"
+    return (f"{said} writes it anew",) if there else ()
 
 
 def _keep_tree(place: ChannelPaths) -> tuple[Problem, ...]:

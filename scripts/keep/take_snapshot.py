@@ -28,7 +28,8 @@ from scripts.core.files import (
     unlink,
     write_atomically,
 )
-from scripts.core.report import Json, Report
+from scripts.core.report import Json, Report, join_reports
+from scripts.keep.far_side import remove_receipt
 from scripts.keep.snapshot_trees import (
     build_tree,
     clear_leftovers,
@@ -115,9 +116,10 @@ def take_snapshot(
         is_linked = build_tree(place, snapshot, files, before, rows_before)
         if not is_linked and (before is None or is_dir(tree_of(place, before))):
             console.warn(f"{workspace.settings.channel_dir}: {_NO_LINKS}")
+        removed = Report(lines=remove_receipt(place))  # before it: killed, it goes with the next
         write_snapshot(place, snapshot, files)
         _note_seen(place, seen, snapshot)
-        return _report(snapshot, before, is_new=True)
+        return join_reports(_report(snapshot, before, is_new=True), removed)
     except MirrorError as error:
         return Report(problems=error.problems)
     except OSError as error:

@@ -10,8 +10,8 @@ import pytest
 
 from scripts.core.channel_paths import ChannelPaths, channel_paths
 from scripts.keep.snapshots import newest_snapshot, read_snapshots
-from tasks import bundle, index, prune, rollback, unbundle
-from tests.support.mirrors import let_grace_pass, make_mirror, rows
+from tasks import bundle, index, prune, receipt, rollback, unbundle
+from tests.support.mirrors import Mirror, let_grace_pass, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.tasks.conftest import BOTH, NEW, OLD
 
@@ -136,3 +136,41 @@ def test_what_the_builder_dropped_goes_with_its_next_bundle(tmp_path: Path) -> N
     sides.carry("three")
     assert sides.far(prune, "-q", "--now") == 0
     assert sides.artifacts() == ["a-2.0-0.conda", "both-1.0-0.conda"]
+
+
+def test_a_receipt_of_what_is_published_no_longer_is_removed(
+    sides: Sides, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = (
+        "the receipt was of what was published before, and is removed: `pixi run receipt` writes"
+        " it anew\n"
+    )
+    receipts = [sides.place.state / name for name in ("receipt.json", "receipt.txt")]
+    assert not any(each.exists() for each in receipts), "the channel is rolled back"
+    first, second, _ = read_snapshots(sides.place)
+    assert sides.far(rollback, second.id) == 0
+    assert said not in capsys.readouterr().out, "there is none to remove"
+    assert sides.far(receipt) == 0
+    assert sides.far(rollback, second.id) == 0  # the control: it is published already
+    assert said not in capsys.readouterr().out
+    assert all(each.exists() for each in receipts)
+    assert sides.far(rollback, first.id) == 0
+    assert capsys.readouterr().out.endswith(said)
+    assert not any(each.exists() for each in receipts)
+    sides.build(NEW)
+    options = [str(sides.root / "none"), "--since-receipt", str(sides.receipt)]
+    assert bundle.main(["--manifest-path", str(sides.mirror.root), *options]) == 2, "there is none"
+    assert sides.far(receipt) == 0
+    sides.carry("next")
+
+
+def test_a_mirror_takes_the_receipt_away(moved_on: Mirror) -> None:
+    of_it = ["--manifest-path", str(moved_on.root)]
+    assert index.main([*of_it, "-q"]) == 0
+    assert receipt.main([*of_it, "-q"]) == 0
+    file = moved_on.workspace.place.state / "receipt.json"
+    assert moved_on.prune("--dry-run") == 0  # the control
+    assert index.main([*of_it, "-q"]) == 0
+    assert file.exists()
+    assert moved_on.prune() == 0
+    assert not file.exists()
