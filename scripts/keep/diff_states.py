@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
@@ -19,7 +20,7 @@ from scripts.channel.users import last_mirrored
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import is_pypi_path
 from scripts.core.console import Console
-from scripts.core.errors import usage_error
+from scripts.core.errors import MirrorError, usage_error
 from scripts.core.file_name import parse_file_name
 from scripts.core.files import disk_errors, exists, is_dir, read_regular
 from scripts.core.pep508 import pypi_name
@@ -133,8 +134,10 @@ def _read(
     else:
         snapshot = base_by_receipt(place, Path(name)) if is_receipt else find_snapshot(place, name)
         files = read_snapshot_files(place, snapshot)
-        found = _of_snapshot(files, tree_of(place, snapshot), place.folder)
-        compared = ComparedState(name=f"snapshot {snapshot.id}", files=found)
+        folders, known_as = (tree_of(place, snapshot), place.folder), f"snapshot {snapshot.id}"
+        if snapshot.made_by == "unbundle":
+            files = _with_licenses(known_as, files, folders, console)
+        compared = ComparedState(name=known_as, files=_of_snapshot(files, *folders))
     if only is None:
         return compared
     if snapshot is None or not is_dir(locks_of(place, snapshot)):
@@ -255,6 +258,32 @@ def _only_named(
 
 def _of_snapshot(files: Iterable[SnapshotFile], *folders: Path) -> tuple[ComparedFile, ...]:
     return tuple(_file(each, each.size, each.sha256, folders) for each in files)
+
+
+def _with_licenses(
+    name: str, files: Sequence[SnapshotFile], folders: Iterable[Path], console: Console
+) -> tuple[SnapshotFile, ...]:
+    """Take the licences of conda packages from its index, where that is kept: no record has them.
+
+    It is noted where a file of that index is in none of these folders any more.
+    """
+    from scripts.index.repodata import LARGEST, REPODATA, parsed_repodata  # heavy
+
+    licenses, lost = dict[PurePosixPath, str | None](), list[str]()
+    for each in (x for x in files if x.is_index and x.path.name == REPODATA):
+        for file in (folder / each.path for folder in folders):
+            with contextlib.suppress(OSError, MirrorError):  # gone, or nobody can read it
+                data = read_regular(file, LARGEST)
+                if hashlib.sha256(data).hexdigest() == each.sha256:
+                    rows = parsed_repodata(data, str(each.path)).records
+                    licenses |= {each.path.parent / x: row.license for x, row in rows.items()}
+                    break
+        else:
+            lost.append(str(each.path))
+    if lost:
+        said = "its index is not kept whole, and of its conda packages nobody knows the licence"
+        console.note(f"{name}: {said}: {', '.join(lost)}")
+    return tuple(replace(each, license=licenses.get(each.path)) for each in files)
 
 
 def _file(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from scripts.core.channel_paths import ChannelPaths, channel_paths
 from scripts.keep.snapshots import newest_snapshot, read_snapshots
-from tasks import bundle, index, prune, receipt, rollback, unbundle
+from tasks import bundle, diff, index, prune, receipt, rollback, unbundle
 from tests.support.mirrors import Mirror, let_grace_pass, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.tasks.conftest import BOTH, NEW, OLD
@@ -174,3 +176,33 @@ def test_a_mirror_takes_the_receipt_away(moved_on: Mirror) -> None:
     assert file.exists()
     assert moved_on.prune() == 0
     assert not file.exists()
+
+
+@pytest.mark.parametrize("layout", ["flat", "by-channel"])
+def test_a_diff_tells_other_licences_of_conda_packages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str
+) -> None:
+    sides, free = Sides(tmp_path, layout), replace(NEW, license="GPL-3.0-only")
+    sides.build(OLD, BOTH)
+    sides.carry("one", "--full")
+    sides.build(free, BOTH)
+    sides.carry("two")
+    assert sides.mirror.prune("--now") == 0
+    sides.carry("three")
+    ids = [each.id for each in read_snapshots(sides.place)]
+    capsys.readouterr()
+    assert sides.far(diff, *ids[:2]) == 0
+    out, err = capsys.readouterr()
+    licences = "other licences than before:\n"
+    assert licences in out
+    assert out.partition(licences)[2].splitlines()[1] == "  ~ a  BSD-3-Clause -> GPL-3.0-only"
+    assert err == ""
+    assert sides.far(diff, ids[1], "channel") == 0
+    assert licences not in capsys.readouterr().out, "the control: it is what it was"
+    # Without its index nobody knows, and that is said.
+    shutil.rmtree(sides.place.state / "snapshots" / ids[0])
+    assert sides.far(diff, *ids[:2]) == 0
+    out, err = capsys.readouterr()
+    assert licences not in out
+    assert f"snapshot {ids[0]}: its index is not kept whole, and of its conda packages" in err
+    assert f"snapshot {ids[1]}" not in err
