@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="do just what this plan says; refused where anything has moved since",
     )
+    parser.set_defaults(words=sys.argv[1:] if argv is None else argv)
     return run_task("prune", parser, partial(run, parser), argv)
 
 
@@ -82,7 +83,13 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     drop = tuple(options.drop)
     if options.dry_run:
         return preview_prune(
-            workspace, locks, console, options.output, at_once=options.now, drop=drop
+            workspace,
+            locks,
+            console,
+            options.output,
+            at_once=options.now,
+            drop=drop,
+            words=options.words,
         )
     plan = None if options.apply is None else read_plan(options.apply)
     with workspace.channel_lock():

@@ -49,6 +49,7 @@ from scripts.index.file_classes import (
 from scripts.index.stage import index
 from scripts.keep.prune_plan import (
     PrunePlan,
+    apply_command,
     read_preconditions,
     refuse_moved,
     refuse_undue,
@@ -171,15 +172,19 @@ def preview_prune(
     *,
     at_once: bool,
     drop: Sequence[PurePosixPath],
+    words: Sequence[str],
 ) -> Report:
-    """Say what would be done, and write it to `output` as a plan, to be approved and applied."""
+    """Say what would be done, and write it to `output` as a plan, to be approved and applied.
+
+    `words` are those behind the task.
+    """
     preview = partial(prune, workspace, locks, console, dry_run=True, at_once=at_once, drop=drop)
     if output is None:
         return preview()
     seen = read_preconditions(workspace.place, read_users(workspace, locks))
     report = preview()
     write_plan(output, workspace, report.data, seen, at_once=at_once, drop=drop)
-    line = f"plan: {output}; `pixi run prune --apply {output}` does just that"
+    line = f"plan: {output}; `{apply_command(output, words)}` does just that"
     return join_reports(report, Report(lines=(line,), data={"plan": str(output)}))
 
 

@@ -6,6 +6,7 @@ removal, the trees of snapshots. Where anything of that has moved, it is refused
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from scripts.channel.folders import refuse_output_within
 from scripts.channel.inventory import files_below
 from scripts.channel.users import ChannelUsers
 from scripts.core.channel_paths import ChannelPaths
+from scripts.core.child_process import quoted
 from scripts.core.errors import MirrorError, first_details, usage_error
 from scripts.core.files import is_dir, not_readable, read_regular, write_output
 from scripts.core.report import Json
@@ -110,6 +112,17 @@ def write_plan(
     write_output(path, (json.dumps(document, indent=1) + "\n").encode())
 
 
+def apply_command(path: Path, words: Sequence[str]) -> str:
+    """Write how a plan is applied, with those options of its dry run that it does not have."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for flag in ("--dry-run", "--now"):
+        parser.add_argument(flag, action="store_true")
+    for option in ("--drop", "--output"):
+        parser.add_argument(option, action="append")
+    _, others = parser.parse_known_args(words)
+    return " ".join(map(quoted, ("pixi", "run", "prune", "--apply", str(path), *others)))
+
+
 def read_plan(path: Path) -> PrunePlan:
     """Read a plan; raises the error of exit code 2 where there is none, or it is damaged."""
     try:
@@ -143,7 +156,8 @@ def refuse_moved(path: Path, plan: PrunePlan, seen: Preconditions) -> None:
     """Raise the error of exit code 2 where what the plan was made from has moved since."""
     kinds = sorted(plan.seen.keys() | seen.keys(), reverse=True)  # files, being many, last
     pairs = ((kind, plan.seen.get(kind, {}), seen.get(kind, {})) for kind in kinds)
-    _refuse(path, [(what, f"{x} {name}") for x, *both in pairs for what, name in _moved(*both)])
+    moved = [(what, f"{x} {name}") for x, *both in pairs for what, name in _moved(*both)]
+    _refuse(path, "the mirror has moved since this plan was made", moved)
 
 
 def refuse_undue(path: Path, plan: PrunePlan, preview: Mapping[str, Any]) -> None:
@@ -155,7 +169,8 @@ def refuse_undue(path: Path, plan: PrunePlan, preview: Mapping[str, Any]) -> Non
     undue = plan.dropped - dropped
     undue |= plan.removed - (removed | dropped if plan.at_once else removed)
     undue |= plan.trees - set(preview["trees"])
-    _refuse(path, [("would stay", each) for each in sorted(undue)])
+    stays = [("would stay", each) for each in sorted(undue)]
+    _refuse(path, "by the settings of this run not all of this plan is due", stays)
 
 
 def _moved(before: Mapping[str, Json], now: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
@@ -168,8 +183,8 @@ def _moved(before: Mapping[str, Json], now: Mapping[str, Json]) -> Iterator[tupl
             yield "changed", name
 
 
-def _refuse(path: Path, moved: Sequence[tuple[str, str]]) -> None:
-    if moved:
-        message = "the mirror has moved since this plan was made, so nothing was removed"
+def _refuse(path: Path, reason: str, found: Sequence[tuple[str, str]]) -> None:
+    if found:
+        message = f"{reason}, so nothing was removed"
         help_ = f"pixi run prune --dry-run --output {path}"
-        raise usage_error(str(path), message, *first_details(moved, _SHOWN), help=help_)
+        raise usage_error(str(path), message, *first_details(found, _SHOWN), help=help_)

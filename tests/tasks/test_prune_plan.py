@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,10 +52,13 @@ def plan(tmp_path: Path, run: Run) -> Path:
     return file
 
 
-def refused(plan: Path, *moved: str) -> list[str]:
+def refused(plan: Path, *moved: str, is_due: bool = True) -> list[str]:
     """Return what a refusal says."""
+    reason = "the mirror has moved since this plan was made"
+    if not is_due:
+        reason = "by the settings of this run not all of this plan is due"
     return [
-        f"error: {plan}: the mirror has moved since this plan was made, so nothing was removed",
+        f"error: {plan}: {reason}, so nothing was removed",
         *moved,
         f"help: pixi run prune --dry-run --output {plan}",
     ]
@@ -67,7 +72,8 @@ def test_it_does_just_what_the_dry_run_said(moved_on: Mirror, run: Run, tmp_path
     file = tmp_path / "plan.json"
     before = moved_on.states()
     said = run("--dry-run", "--output", file)
-    assert said[-1] == f"plan: {file}; `pixi run prune --apply {file}` does just that"
+    command = f"pixi run prune --apply {file} --manifest-path {moved_on.root}"
+    assert said[-1] == f"plan: {file}; `{command}` does just that"
     assert said[:-1] == run("--dry-run")
     assert moved_on.states() == before
     done = run("--apply", file)
@@ -230,12 +236,16 @@ def test_trees_go_as_planned(moved_on: Mirror, run: Run, tmp_path: Path) -> None
         assert index.main(["--manifest-path", str(moved_on.root), "-q"]) == 0
     first, second, third = read_snapshots(place)
     file = tmp_path / "plan.json"
-    run("--dry-run", "--output", file, "--keep-snapshots", "3")
+    said = run("--dry-run", "--output", file, "--keep-snapshots", "3")
+    of_it = f"--manifest-path {moved_on.root}"
+    command = f"pixi run prune --apply {file} {of_it} --keep-snapshots 3"
+    assert said[-1] == f"plan: {file}; `{command}` does just that"
     assert json.loads(file.read_text("utf-8"))["trees"] == [first.id]
     # Fewer are kept now, and yet just that one goes; where more are, nothing is done.
     assert run("--apply", file, "--keep-snapshots", "9", code=2) == refused(
-        file, f"  would stay  {first.id}"
+        file, f"  would stay  {first.id}", is_due=False
     )
+    assert run("--apply", file, code=2)[0] == refused(file, is_due=False)[0], "the control"
     run("--apply", file, "--keep-snapshots", "1")
     kept = [tree_of(place, each).is_dir() for each in (first, second, third)]
     assert kept == [False, True, True]
@@ -249,10 +259,30 @@ def test_a_longer_grace_refuses_what_is_not_due_by_it(
     file = tmp_path / "plan.json"
     run("--dry-run", "--output", file)
     assert run("--apply", file, "--grace", "9w", code=2) == refused(
-        file, f"  would stay  {waiting}"
+        file, f"  would stay  {waiting}", is_due=False
     )
     run("--apply", file)
     assert not (moved_on.folder / waiting).exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="splits the command as a shell of POSIX does")
+def test_the_command_said_is_followed(
+    moved_on: Mirror, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    relock(moved_on, NEW, BOTH, TinyPackage(name="c"))
+    assert index.main(["--manifest-path", str(moved_on.root), "-q"]) == 0
+    file = tmp_path / "a plan.json"
+    options = ("--keep-snapshots=1", "--grace", "9w 1h", f"--output={file}", "--drop", RETAINED)
+    said = run("--dry-run", *options)
+    command = re.fullmatch(r"plan: .*; `pixi run prune (.*)` does just that", said[-1])
+    assert command is not None
+    words = shlex.split(command[1])
+    assert not {"--drop", "--dry-run", f"--output={file}"} & set(words)
+    capsys.readouterr()
+    assert prune.main(words) == 0
+    assert "dropped from the index: 1 artifact" in capsys.readouterr().out
+    place = moved_on.workspace.place
+    assert [tree_of(place, each).is_dir() for each in read_snapshots(place)] == [False, False, True]
 
 
 @pytest.mark.parametrize(
