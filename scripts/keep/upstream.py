@@ -14,6 +14,7 @@ from typing import Final
 
 from scripts.core.artifact import Artifact
 from scripts.core.channel_url import channel_base_url
+from scripts.core.child_process import quoted
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, Problem, finding_problem
 from scripts.core.record import Record
@@ -37,8 +38,15 @@ from scripts.keep.upstream_newer import (
     requested_packages,
 )
 from scripts.lock.location import local_path, parse_location, url_subdir
+from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import OLDEST_COMPLETE
-from scripts.lock.select import Selection, are_other_bytes, left_out_json, left_out_lines
+from scripts.lock.select import (
+    Selection,
+    are_other_bytes,
+    left_out_json,
+    left_out_lines,
+    paths_of,
+)
 from scripts.network.documents import ABSENT
 from scripts.network.errors import DownloadError
 from scripts.network.http import ask_all
@@ -329,21 +337,43 @@ def _report(
             "of-this-machine": own,
             "left-out": left_out_json(selection),
         },
-        problems=(*_problems(of_kind), *map(_not_asked_problem, not_asked)),
+        problems=(*_problems(selection, of_kind), *map(_not_asked_problem, not_asked)),
     )
 
 
-def _problems(findings: Mapping[Drift, Iterable[Finding]]) -> Iterator[Problem]:
-    for each in findings[Drift.WITHDRAWN]:
+def _update_of(locks: Iterable[MirroredLock]) -> str:
+    """Write what locks anew what these name: `update-mirror` moves this workspace's own alone."""
+    is_own, steps = False, list[str]()
+    for each in locks:
+        if each.entry is None:
+            is_own = True
+        elif each.manifest is None:  # that of a remote lock is not here
+            steps.append(f"have {each.location} updated where it is kept")
+        else:
+            steps.append(f"pixi update --manifest-path {quoted(str(each.root))}")
+    return ", then ".join((*steps, f"pixi run {'update-mirror' if is_own else 'mirror'}"))
+
+
+def _problems(
+    selection: Selection, findings: Mapping[Drift, Iterable[Finding]]
+) -> Iterator[Problem]:
+    named = [(each, paths_of(selection.layout, each.environments)) for each in selection.locks]
+    for each in (*findings[Drift.WITHDRAWN], *findings[Drift.REUPLOADED]):
+        locks = [lock for lock, paths in named if each.path in paths]
+        update, details = _update_of(locks), [("from", each.source)]
+        if len(named) > 1:
+            details.append(("locked in", ", ".join(lock.label for lock in locks)))
         message = "is withdrawn: upstream no longer has it"
-        help_line = "pixi run update-mirror moves on; what is in the mirror stays as it is"
-        yield finding_problem(each.path, message, ("from", each.source), help=help_line)
-    for each in findings[Drift.REUPLOADED]:
-        message = "is re-uploaded: upstream has other bytes under its name"
-        sides = [("locked", f"{x.field} {x.locked}") for x in each.changes]
-        sides += [("upstream", f"{x.field} {x.upstream}") for x in each.changes]
-        help_line = "ask its keeper why; pixi run update-mirror locks what is there now"
-        yield finding_problem(each.path, message, *sides, ("from", each.source), help=help_line)
+        help_line = f"{update} moves on; what is in the mirror stays as it is"
+        if each.kind is Drift.REUPLOADED:
+            message = "is re-uploaded: upstream has other bytes under its name"
+            sides = [("locked", f"{x.field} {x.locked}") for x in each.changes]
+            sides += [("upstream", f"{x.field} {x.upstream}") for x in each.changes]
+            details, help_line = (
+                sides + details,
+                f"ask its keeper why; {update} locks what is there now",
+            )
+        yield finding_problem(each.path, message, *details, help=help_line)
 
 
 def _not_asked_problem(each: NotAsked) -> Problem:

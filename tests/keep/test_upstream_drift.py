@@ -13,10 +13,12 @@ import msgpack
 import pytest
 import zstandard
 
+from scripts.core.child_process import quoted
 from scripts.core.errors import ExitCode
 from scripts.core.rattler_child import call_rattler
 from scripts.index.repodata import parse_shard_index, parse_zst, render_shard_index
 from scripts.network.retry import RetryPolicy
+from tasks import fetch
 from tasks import upstream as task
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.packages import TinyPackage
@@ -637,3 +639,43 @@ def test_of_one_lock_alone(world: World) -> None:
     said = "upstream: 1 artifact asked for: all as locked, nothing newer within the manifest\n"
     assert world.run("--locks", "other/pixi.lock", "--only", "o")[0] == said
     assert world.document("--locks", "other/pixi.lock", code=ExitCode.FINDINGS)["asked"] == 5
+
+
+def test_the_help_is_that_for_the_lock_that_names_it(world: World) -> None:
+    other = world.root / "other"
+    other.mkdir()
+    text = MANIFEST.format(channel=world.channel, index=world.index_url)
+    (other / "pixi.toml").write_text(text.replace('name = "w"', 'name = "o"'), encoding="utf-8")
+    gone = [TinyPackage(name=each) for each in ("alone", "far")]
+    rows = [LockRow(written=x.write(other.parent.parent), channel=world.channel) for x in gone]
+    both = LockRow(written=CONDA[2].write(other.parent.parent), channel=world.channel)
+    public = f"{world.upstream.url}/ch"
+    for folder, own in ((other, (rows[0], both)), (world.upstream.folder, (rows[1],))):
+        platform = PlatformRows(name=LINUX, rows=own)
+        environment = EnvironmentRows(platforms=(platform,), channels=(world.channel,))
+        write_lock(folder / "pixi.lock", (environment,))
+    remote = f"{world.upstream.url}/pixi.lock"
+    locks = ("--locks", f"other/pixi.lock,{remote}")
+    assert fetch.main(["--manifest-path", str(world.root), "-q", "--dry-run", *locks]) == 0
+    world.publish(CONDA[0])
+    _, err = world.run(*locks, code=ExitCode.FINDINGS)
+    update = f"pixi update --manifest-path {quoted(str(other))}"
+    stays = " moves on; what is in the mirror stays as it is\n"
+    for path, label, help_line in (
+        ("linux-64/a-1.0-0.conda", "w", "pixi run update-mirror"),  # the control
+        ("noarch/b-1.0-0.conda", "w, o", f"{update}, then pixi run update-mirror"),
+        ("noarch/alone-1.0-0.conda", "o", f"{update}, then pixi run mirror"),
+        (
+            "noarch/far-1.0-0.conda",
+            remote,
+            f"have {remote} updated where it is kept, then pixi run mirror",
+        ),
+    ):
+        assert (
+            f"error: {path}: is withdrawn: upstream no longer has it\n"
+            f"  from       {public}\n  locked in  {label}\nhelp: {help_line}{stays}"
+        ) in err
+    world.publish(*CONDA, *(replace(each, padding=9) for each in gone))
+    _, err = world.run(*locks, "--only", "o", code=ExitCode.FINDINGS)
+    assert "locked in" not in err
+    assert f"help: ask its keeper why; {update}, then pixi run mirror locks what is there" in err
