@@ -93,7 +93,8 @@ def _unpack(file: str, folder: str, sums: str) -> None:
         with zipfile.ZipFile(file) as zipped:
             zipped.extractall(part)
         before = time.time() - _OLD
-        waste += [each.path for each in os.scandir(place) if each.stat().st_mtime < before]
+        ours = [each for each in os.scandir(place) if _is_unpacked(each.name)]
+        waste += [each.path for each in ours if each.stat().st_mtime < before]
         if os.path.isdir(folder) and changed_file(folder, sums):
             _rename(folder, f"{part}.changed")
         _rename(part, folder)
@@ -104,6 +105,12 @@ def _unpack(file: str, folder: str, sums: str) -> None:
         for path in waste:
             if path != folder:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_unpacked(name: str) -> bool:
+    """Tell whether something is named as what we unpack: a channel's state may be beside it."""
+    digits = name.removesuffix(".changed")
+    return len(digits) in {8, 64} and not digits.strip("0123456789abcdef")
 
 
 def _rename(source: str, target: str) -> None:

@@ -201,6 +201,18 @@ def test_what_an_earlier_version_unpacked_goes_a_day_later(pyz: Path) -> None:
     assert {*unpacked(pyz).parent.iterdir()} == {fresh, unpacked(pyz)}
 
 
+def test_what_it_has_not_unpacked_stays(pyz: Path) -> None:
+    """A channel folder of that name (`unbundle OUT tool`) has its state there."""
+    place = unpacked(pyz).parent
+    state, part, changed = place / "state", place / "0123abcd", place / "0123abcd.changed"
+    for folder in (state, part, changed):
+        (folder / "snapshots").mkdir(parents=True)
+        os.utime(folder, (1, 1))
+    assert run(pyz, "--version").returncode == 0
+    assert {*place.iterdir()} == {state, unpacked(pyz)}  # the control: what was left half made goes
+    assert (state / "snapshots").is_dir()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="folders are not read-only there")
 def test_where_nobody_may_write_it_unpacks_elsewhere(pyz: Path, tmp_path: Path) -> None:
     """A file in the way stands for a folder that is read-only, which root could write to."""
