@@ -15,7 +15,7 @@ if sys.version_info < (3, 11):  # noqa: UP036  # whatever Python is there may be
     import scripts.launch  # noqa: F401  # which says so, and ends
 
 _USAGE, _INTERRUPTED = 2, 130  # as scripts/core/errors.py
-_OLD = 86400  # seconds for which what another version unpacked is left alone
+_OLD = 7 * 86400  # seconds since its last start for which another version is left alone
 
 
 def unpacked(file: str) -> str:
@@ -34,6 +34,7 @@ def unpacked(file: str) -> str:
             if changed:
                 _unpack(file, folder, sums)
             if not changed or changed_file(folder, sums) is None:
+                _note_start(folder)
                 return folder
         except OSError as error:
             refused = error
@@ -70,6 +71,14 @@ def changed_file(folder: str, sums: str) -> str | None:
     there.pop("files.txt", None)
     changed = [name for name in {*listed, *there} if listed.get(name) != there.get(name)]
     return min(changed, default=None)
+
+
+def _note_start(folder: str) -> None:
+    """Put the time of this start on the folder, so that no newer version removes it under us."""
+    try:  # noqa: SIM105  # contextlib takes long to import
+        os.utime(folder)
+    except OSError:  # another user's: whoever unpacks beside it is that one
+        pass
 
 
 def _sha256(path: str) -> str:

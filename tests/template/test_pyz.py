@@ -11,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 import tomllib
 import zipfile
 from pathlib import Path
@@ -192,13 +193,18 @@ def test_a_virus_scanner_that_looks_into_it_is_waited_for(
     assert list(unpacked(pyz).parent.iterdir()) == [unpacked(pyz)]
 
 
-def test_what_an_earlier_version_unpacked_goes_a_day_later(pyz: Path) -> None:
-    old, fresh = (unpacked(pyz).parent / ("0" * 64), unpacked(pyz).parent / ("1" * 64))
-    for folder in (old, fresh):
-        (folder / "scripts").mkdir(parents=True)
-    os.utime(old, (1, 1))
+def test_an_earlier_version_goes_a_week_after_its_last_start(pyz: Path, tool: bytes) -> None:
+    """The start counts, not the unpacking: a run that began before an upgrade goes on."""
+    unused, used = unpacked(pyz).parent / ("0" * 64), unpacked(pyz)
+    unused.mkdir(parents=True)
     assert run(pyz, "--version").returncode == 0
-    assert {*unpacked(pyz).parent.iterdir()} == {fresh, unpacked(pyz)}
+    long_ago = time.time() - 8 * 86400
+    for folder in (unused, used):
+        os.utime(folder, (long_ago, long_ago))
+    assert run(pyz, "--version").returncode == 0
+    pyz.write_bytes(tool + b"\0")  # which a zip may have behind it
+    assert run(pyz, "--version").returncode == 0
+    assert {*unpacked(pyz).parent.iterdir()} == {used, unpacked(pyz)}
 
 
 def test_what_it_has_not_unpacked_stays(pyz: Path) -> None:
