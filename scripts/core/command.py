@@ -11,12 +11,13 @@ import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 from scripts.core.child_process import program_error
 from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, MirrorError, usage_error
 from scripts.core.invocation import EXTENSION, PROGRAM, as_called, launcher_of
+from scripts.core.redact import redact
 from scripts.core.report import Report
 
 # What the tasks import of requirements.txt in this process.
@@ -32,9 +33,16 @@ Handler = Callable[[argparse.Namespace, Console], Report]
 _Word = TypeVar("_Word", bound=StrEnum)
 
 
+class _TaskParser(argparse.ArgumentParser):
+    """Says what is wrong with the options; what was typed there may be a URL with a password."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(redact(message))
+
+
 def task_parser(name: str, description: str) -> argparse.ArgumentParser:
     """Make a parser with the options that every task has."""
-    parser = argparse.ArgumentParser(
+    parser = _TaskParser(
         prog=as_called(f"pixi run {name}", os.environ),
         description=description,
         allow_abbrev=False,

@@ -9,6 +9,8 @@ from typing import Final
 # has, may be part of a password. `url: ` is how urllib3 names what it asked a host for.
 _URL: Final = re.compile(r"(?:://|\burl: /)\S+", re.ASCII)
 _USER_INFO: Final = re.compile(r"://[^/?#]*@")
+# A password as it was typed, with `/` in it: behind the colon is more than a port. An `@` follows.
+_RAW_PASSWORD: Final = re.compile(r"://[^/?#@\[:]*:(?![0-9]*[/?#])[^/?#@]*[/?#].*\Z", re.DOTALL)
 # Punctuation and quotes behind a URL are kept.
 _QUERY: Final = re.compile(r"\?[^#]*[^#'\"<>(),.;:\[\]{}]")
 # anaconda.org's tokens (conda/core/url.py); `/t/` stays, as rattler's redaction keeps it.
@@ -56,7 +58,9 @@ def redact(text: str) -> str:
 
 
 def _redacted(match: re.Match[str]) -> str:
-    url = _USER_INFO.sub(f"://{_HIDDEN}@", match[0])
+    before, at, after = match[0].rpartition("@")
+    url = _RAW_PASSWORD.sub(f"://{_HIDDEN}", before) + at + after if at else after
+    url = _USER_INFO.sub(f"://{_HIDDEN}@", url)
     url = _QUERY.sub(f"?{_HIDDEN}", url)
     return _TOKEN.sub(f"/t/{_HIDDEN}", url)
 

@@ -214,6 +214,8 @@ def test_a_machine_that_can_do_no_more_is_no_bug(
         (("-q", "-v"), "argument -v/--verbose: not allowed with argument -q/--quiet"),
         (("--manifest-path",), "argument --manifest-path: expected one argument"),
         (("--manifest-path", " "), "argument --manifest-path: a path is needed"),
+        (("https://u:p@host/x",), "unrecognized arguments: https://********@host/x"),
+        (("https://host/x",), "unrecognized arguments: https://host/x"),
     ],
 )
 def test_wrong_options(capsys: Capture, argv: tuple[str, ...], message: str) -> None:
