@@ -21,7 +21,10 @@ from scripts.core.redact import redact
 from scripts.core.report import Report
 
 # What the tasks import of requirements.txt in this process.
-_TOOLS: Final = frozenset({"jinja2", "msgpack", "requests", "rich", "tomlkit", "yaml", "zstandard"})
+_TOOLS: Final = frozenset(
+    {"jinja2", "msgpack", "packaging", "requests", "rich"}
+    | {"tomlkit", "truststore", "yaml", "zstandard"}
+)
 
 # What is never a bug of ours, wherever it happens; Windows knows no EDQUOT.
 _OF_THE_MACHINE: Final = frozenset(

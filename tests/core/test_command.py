@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.report import Report
 from tests.support.template import ROOT
 
+REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
 Capture = pytest.CaptureFixture[str]
 
 
@@ -162,6 +165,28 @@ def test_a_python_without_the_tools() -> None:
         f"  Python  {sys.executable}\n"
         f"help: {starter} NAME, or pixi run NAME: both make an environment that has it\n"
     )
+
+
+# py-rattler is imported in a child process alone, which says so itself.
+REQUIRED = {*re.findall(r"^[a-z0-9-]+", REQUIREMENTS, re.MULTILINE)} - {"py-rattler"}
+
+
+@pytest.mark.parametrize("name", sorted(REQUIRED))
+def test_a_python_without_one_of_the_tools(
+    name: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = {"pyyaml": "yaml"}.get(name, name)
+    importlib.import_module(module)  # the control: it is what the requirement brings
+
+    def handler(options: argparse.Namespace, console: Console) -> Report:
+        importlib.import_module(module)
+        return Report()
+
+    assert run(handler) == 0
+    monkeypatch.setitem(sys.modules, module, None)
+    assert run(handler) == 4
+    expected = f"error: {module}: this Python lacks the module, which the tasks need\n"
+    assert capsys.readouterr().err.startswith(expected)
 
 
 def test_a_module_that_is_none_of_the_tools_is_a_bug(capsys: Capture) -> None:
