@@ -20,7 +20,8 @@ def _guard_streams() -> None:
             stream = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115
             os.set_inheritable(stream.fileno(), True)  # noqa: FBT003
             setattr(sys, name, stream)
-        if mode == "w" and isinstance(stream, io.TextIOWrapper):
+        # Python 3.6 cannot; it goes on to be told that it is too old.
+        if mode == "w" and isinstance(stream, io.TextIOWrapper) and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 

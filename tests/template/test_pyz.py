@@ -265,6 +265,35 @@ def test_a_python_too_old_can_read_it() -> None:
     assert "from __future__ import annotations" not in source  # which 3.6 refuses
 
 
+OLD_STREAM = """
+import io, runpy, sys
+
+class Old(io.TextIOWrapper):
+    reconfigure = property(lambda self: self.which_it_has_not)
+
+sys.stderr = Old(sys.stderr.buffer)
+if sys.argv[2] == "old":
+    sys.version_info = (3, 6, 15)
+sys.argv[1:] = [sys.argv[1], "--version"]
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("python", ["old", "new"])
+def test_a_python_too_old_is_told_so(pyz: Path, python: str) -> None:
+    """A stand-in for 3.6, which is hard to come by: its version, and its streams."""
+    command = [sys.executable, "-c", OLD_STREAM, str(pyz), python]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if python == "new":  # the control
+        assert (done.stdout, done.stderr) == (f"pixi-mirror {version()}\n", "")
+        return
+    assert (done.stdout, done.returncode) == ("", 4)
+    assert done.stderr == (
+        f"error: pixi-mirror needs Python 3.11 or newer; this is 3.6.15 ({sys.executable})\n"
+        "help: install a newer Python beside it, or use pixi: pixi run mirror\n"
+    )
+
+
 @pytest.mark.skipif(os.name == "nt", reason="./run is for POSIX; Windows has run.cmd")
 def test_run_starts_it_and_makes_the_environment_beside_it(tmp_path: Path) -> None:
     """From requirements that need no network: the file of a copy with others."""
