@@ -60,14 +60,18 @@ def _places(beside: str) -> Iterator[str]:
 def changed_file(folder: str, sums: str) -> str | None:
     """Name a file that is not as listed, is missing or is one more; None where all are right.
 
-    What Python compiled is passed over.
+    So is a folder that none of them is in, which may be a link to another. What Python compiled
+    is passed over: it can only be checked by compiling anew, and a start would take twice as long.
     """
     listed = {line[66:]: line[:64] for line in sums.splitlines()}
+    homes = {name[:end] for name in listed for end, each in enumerate(name) if each == "/"}
     there = {}
     for here, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name != "__pycache__"]
-        for path in (os.path.join(here, name) for name in names):
-            there[path[len(folder) + 1 :].replace(os.sep, "/")] = _sha256(path)
+        for path in (os.path.join(here, name) for name in [*names, *folders]):
+            name = path[len(folder) + 1 :].replace(os.sep, "/")
+            if name not in homes:
+                there[name] = _sha256(path) if os.path.isfile(path) else "no file"
     there.pop("files.txt", None)
     changed = [name for name in {*listed, *there} if listed.get(name) != there.get(name)]
     return min(changed, default=None)

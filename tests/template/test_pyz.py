@@ -173,6 +173,23 @@ def test_an_unpacked_file_that_was_tampered_with_is_noticed(pyz: Path, what: str
     assert run(pyz, "--version").stderr == ""
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a link needs a privilege there")
+def test_a_folder_that_was_linked_into_it_is_noticed(pyz: Path, tmp_path: Path) -> None:
+    """It would be taken for a module of Python's own."""
+    run(pyz, "--version")
+    (tmp_path / "json").mkdir()
+    (tmp_path / "json" / "__init__.py").write_text("raise SystemExit('tampered with')\n")
+    (unpacked(pyz) / "json").symlink_to(tmp_path / "json")
+    done = run(pyz, "--version")
+    assert done.stderr == f"warning: {unpacked(pyz)}: unpacked anew, since json was changed\n"
+    assert (done.stdout, done.returncode) == (f"pixi-mirror {version()}\n", 0)
+    assert not (unpacked(pyz) / "json").exists()
+    assert (tmp_path / "json" / "__init__.py").is_file()
+    # The control: what Python itself has made there since is no change.
+    assert (unpacked(pyz) / "scripts" / "__pycache__").is_dir()
+    assert run(pyz, "--version").stderr == ""
+
+
 def test_a_virus_scanner_that_looks_into_it_is_waited_for(
     pyz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
