@@ -10,13 +10,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.core.child_process import quoted, run_program, stderr_tail
+from scripts.core.child_process import run_program, stderr_tail
 from scripts.core.errors import MirrorError, finding_problem, usage_error
 from scripts.core.files import holds, read_regular, write_atomically
 from scripts.core.invocation import TEMPLATE
@@ -37,6 +39,13 @@ _CHANNELS: Final = (
 )  # the user's: conda-forge may be called otherwise
 # Whose a line of a difference is.
 _SIDES: Final = {"-": "yours", "+": "the tool's"}
+# The comments above a table, which tomlkit takes for the end of the one before: what is new there
+# would come between.
+_ABOVE_A_TABLE: Final = re.compile(
+    r"^(#[^\n]*\n(?:[ \t\r]*\n|[ \t]*#[^\n]*\n)*)([ \t]*\[[^\r\n]*)", re.MULTILINE
+)
+_MARK: Final = "\ue000"  # of no meaning, and in nobody's comments
+_PUT_ASIDE: Final = re.compile(rf"^(.*)#{_MARK}([0-9]+)", re.MULTILINE)
 _EDITED: Final = finding_problem(
     MANIFEST,
     f"you have changed tables that are those of {PYZ}; nothing was written",
@@ -171,7 +180,8 @@ def edit(text: str, wanted: Values) -> str:
     import tomlkit
 
     before, ours = _read_all(text), read_ours(text)
-    document = parse_toml(text, MANIFEST)
+    above: list[str] = []
+    document = parse_toml(_ABOVE_A_TABLE.sub(partial(_put_aside, above), text), MANIFEST)
     for key in sorted({*ours, *wanted}):
         if ours.get(key) == wanted.get(key):
             continue
@@ -185,7 +195,7 @@ def edit(text: str, wanted: Values) -> str:
         for depth in range(len(key) - 1, 0, -1):
             if not tables[depth]:
                 del tables[depth - 1][key[depth - 1]]
-    edited: str = document.as_string()
+    edited = _PUT_ASIDE.sub(lambda mark: above[int(mark[2])] + mark[1], document.as_string())
     expected = {key: before[key] for key in before.keys() - ours.keys()} | wanted
     comments = _comments(text)
     try:
@@ -205,6 +215,12 @@ def edit(text: str, wanted: Values) -> str:
         *(("by hand", line) for line in _difference(ours, wanted)),
         help=help_,
     )
+
+
+def _put_aside(above: list[str], found: re.Match[str]) -> str:
+    """Leave at the end of a table's line a mark for the comments above it."""
+    above.append(found[1])
+    return f"{found[2]}#{_MARK}{len(above) - 1}"
 
 
 def _comments(text: str) -> list[tuple[str, str]]:
@@ -242,9 +258,6 @@ def _not_a_builder(root: Path, *, is_old: bool) -> MirrorError:
     return usage_error(
         str(root),
         f"a builder of before, whose tasks were not yet in one file, {PYZ}",
-        help="three commands in it change that:"
-        f" pixi run --manifest-path {quoted(str(TEMPLATE))} upgrade"
-        f" --manifest-path {quoted(str(root))} --replace"
-        f" && git rm -rq {gone}"
-        " && pixi workspace environment remove test",
+        help="say the same with --replace; then, in it, what is left of it goes:"
+        f" git rm -rq {gone} && pixi workspace environment remove test",
     )

@@ -220,8 +220,11 @@ def test_ended_in_between_it_goes_on_where_it_stopped(
 
 
 def test_a_comment_that_would_be_lost_stops_it(case: Case) -> None:
-    """It belongs to what comes next, where tomlkit takes it for the end of a table that goes."""
-    case.edit("[feature.tasks.tasks.new]", "# mine\n[feature.tasks.tasks.new]")
+    """It is about a table that goes; above the one behind it, it stays where it is."""
+    behind = "# not of old\n[feature.tasks.tasks.new]"
+    case.edit("[feature.tasks.tasks.new]", behind)
+    assert case.upgrade("--dry-run").code == 0
+    case.edit("[feature.tasks.tasks.old]", "# mine\n[feature.tasks.tasks.old]")
     before = contents(case.mine)
     done = case.upgrade()
     message = "is written in a way that cannot be edited without risk; nothing was written"
@@ -233,6 +236,11 @@ def test_a_comment_that_would_be_lost_stops_it(case: Case) -> None:
         f"help: {moved}; or change these lines by hand, then say this again",
     ]
     assert (done.code, contents(case.mine)) == (2, before)
+    case.edit("# mine\n", "")
+    assert case.upgrade().code == 0
+    text = (case.mine / "pixi.toml").read_text(encoding="utf-8")
+    assert behind in text
+    assert "tasks.old" not in text
 
 
 def test_a_comment_above_a_line_that_changes_stops_it_and_one_at_its_end_does_not(
@@ -293,17 +301,26 @@ def test_all_else_stays_as_it_was_written(text: str, expected: str) -> None:
     assert edited == f"{workspace}{expected}"
 
 
-def test_a_new_task_parts_no_comment_from_what_it_is_about() -> None:
-    head = '[workspace]\nname = "a"\n\n[feature.tasks.tasks.a]\ncmd = "a"\n\n'
-    new = '[feature.tasks.tasks.b]\ncmd = "b"\n'
-    gpu = "[feature.gpu.dependencies]\nc = 1\n"
+def test_what_is_new_parts_no_comment_from_what_it_is_about() -> None:
+    head = '[workspace]\nname = "a"\n\n[feature.tasks.tasks.a]\ncmd = "a"\n'
+    gpu = "# ---- mine\r\n\r\n# so\n[feature.gpu.dependencies] # [x]\nc = [\n# one\n[1],\n]\n"
+    twice = "# one\n[[tool.x]]\ny = 1\n\n# other\n[[tool.x]]\n"
     wanted: Values = {("feature", "tasks", "tasks", name, "cmd"): name for name in "ab"}
-    assert edit(head + gpu, wanted) == head + new + gpu
+    wanted["feature", "tasks", "tasks", "a", "description"] = "A"
+    for rest in (gpu, twice, gpu + twice):
+        new = edit(f"{head}\n{rest}", wanted).removeprefix(head).removesuffix(rest)
+        assert [line for line in new.splitlines() if line] == [
+            'description = "A"',
+            "[feature.tasks.tasks.b]",
+            'cmd = "b"',
+        ]
+    # The control: above a line that changes, it is not known whether it still is true.
+    wanted["feature", "tasks", "tasks", "a", "cmd"] = "c"
     with pytest.raises(MirrorError) as refused:
-        edit(f"{head}# mine\n{gpu}", wanted)
+        edit(head.replace("cmd", "# mine\ncmd"), wanted)
     assert str(refused.value).splitlines()[1:3] == [
         "  your comment  # mine",
-        '  by hand       + feature.tasks.tasks.b.cmd = "b"',
+        '  by hand       - feature.tasks.tasks.a.cmd = "a"',
     ]
 
 
@@ -317,26 +334,28 @@ def test_a_manifest_that_would_not_be_one_stops_it(case: Case) -> None:
 
 
 def test_a_builder_of_before_is_told_what_makes_it_thin(case: Case) -> None:
-    """And the first of the three commands, run here as it is meant, does so."""
+    """And --replace does so, though comments were between its tables, as in those of then."""
     (case.mine / PYZ).unlink()
     (case.mine / ".template.json").write_text("{}", encoding="utf-8")
     (case.mine / "run").write_text("#!/bin/sh\nscripts/launch.py\n", encoding="utf-8")
     case.edit("python pixi-mirror.pyz prune", "python -m tasks.prune")
+    first = "[feature.tasks.tasks.platforms]"
+    case.edit(first, f"# ---- Tasks ----\n\n{first}")
+    case.edit('jinja2 = ">=3.1,<4"\n', "")
     before = contents(case.mine)
     options = ("upgrade", "--manifest-path", str(case.mine))
     done = run_task(case.new, *options)
     assert (done.code, done.out, contents(case.mine)) == (2, "", before)
-    root = f"'{case.mine}'"
     assert done.err == (
         f"error: {case.mine}: a builder of before, whose tasks were not yet in one file, {PYZ}\n"
-        "help: three commands in it change that:"
-        f" pixi run --manifest-path {case.new} upgrade --manifest-path {root} --replace"
-        " && git rm -rq .template.json scripts tasks tests LICENSE pyproject.toml requirements*.txt"
+        "help: say the same with --replace; then, in it, what is left of it goes: git rm -rq"
+        " .template.json scripts tasks tests LICENSE pyproject.toml requirements*.txt"
         " && pixi workspace environment remove test\n"
     )
     done = run_task(case.new, *options, "--replace")
     assert (done.code, done.err) == (0, "")
     assert (case.mine / PYZ).read_bytes() == archive(case.new)
+    assert f"# ---- Tasks ----\n\n{first}\n" in (case.mine / "pixi.toml").read_text("utf-8")
     assert b"exec" in (case.mine / "run").read_bytes()
     assert os.name == "nt" or os.access(case.mine / "run", os.X_OK)
     assert case.upgrade().out == "upgrade: this builder is up to date with the template\n"
