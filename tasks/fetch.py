@@ -6,13 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from scripts.channel.locks import add_kept_locks_option, keep_parses, read_locks
+from scripts.channel.locks import add_kept_locks_option, keep_parses
 from scripts.channel.selection import read_selection
 from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.report import Report
-from scripts.fetch.stage import INTERRUPTED, fetch, renew_remote_locks
+from scripts.fetch.stage import INTERRUPTED, fetch, read_renewed_locks
 from scripts.workspace.settings import add_setting_options
 from scripts.workspace.workspace import workspace_from
 
@@ -33,8 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Fetch for the workspace that the options name."""
     workspace = workspace_from(options)
-    renew_remote_locks(workspace, console, kept=options.kept_locks)
-    locks = read_locks(workspace, console, believes_cache=True)
+    locks = read_renewed_locks(workspace, console, kept=options.kept_locks)
     selection = read_selection(workspace, locks)
     if options.dry_run:
         read_users(workspace, locks)

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from scripts.channel.locks import add_kept_locks_option, keep_parses, read_locks
+from scripts.channel.locks import add_kept_locks_option, keep_parses
 from scripts.channel.selection import read_selection, with_digests
 from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.report import Json, Line, Report, join_reports
-from scripts.fetch.stage import INTERRUPTED, confirm_first_mirror, fetch, renew_remote_locks
+from scripts.fetch.stage import INTERRUPTED, confirm_first_mirror, fetch, read_renewed_locks
 from scripts.index.stage import index
 from scripts.keep.take_snapshot import finish_snapshot, take_snapshot
 from scripts.lock.mirrored import MirroredLock
@@ -46,8 +46,8 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     if options.drop_retained and not options.relayout:
         parser.error("--drop-retained goes with --relayout")
     workspace = workspace_from(options)
-    renew_remote_locks(workspace, console, kept=options.kept_locks, again="pixi run mirror")
-    locks = read_locks(workspace, console, believes_cache=True)
+    renew = partial(read_renewed_locks, kept=options.kept_locks, again="pixi run mirror")
+    locks = renew(workspace, console, relayout=options.relayout)
     unchecked = refuse_outdated_locks(workspace, locks, console, "mirror")
     asks = options.asks and not options.yes
     said = asks and confirm_first_mirror(workspace, locks, options.words, console)

@@ -6,13 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from scripts.channel.locks import add_kept_locks_option, read_locks
+from scripts.channel.locks import add_kept_locks_option
 from scripts.channel.selection import add_only_option, read_selection
 from scripts.channel.users import read_users
 from scripts.core.command import parse_path, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.report import Report
-from scripts.fetch.stage import renew_remote_locks
+from scripts.fetch.stage import read_renewed_locks
 from scripts.keep.plan import plan
 from scripts.lock.satisfiability import refuse_outdated_locks
 from scripts.workspace.settings import add_setting_options
@@ -44,10 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Plan for the workspace that the options name."""
     workspace = workspace_from(options)
-    renew_remote_locks(
-        workspace, console, kept=options.kept_locks or options.offline, again="pixi run plan"
-    )
-    locks = read_locks(workspace, console)
+    kept = options.kept_locks or options.offline
+    locks = read_renewed_locks(workspace, console, kept=kept, again="pixi run plan")
     refuse_outdated_locks(workspace, locks, console, "plan")
     return plan(
         workspace,

@@ -9,7 +9,7 @@ import argparse
 import errno
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path, PurePath
@@ -47,13 +47,18 @@ def add_kept_locks_option(parser: argparse.ArgumentParser) -> None:
 
 
 def read_locks(
-    workspace: Workspace, console: Console, *, believes_cache: bool = False
+    workspace: Workspace,
+    console: Console,
+    *,
+    believes_cache: bool = False,
+    renewed: Mapping[str, KeptLock] | None = None,
 ) -> tuple[MirroredLock, ...]:
     """Read every lock of the mirror, the workspace's own first; labels tell them apart.
 
     It is noted how old the copies of remote locks are. A workspace needs no lock of its own where
     `locks` names others. `believes_cache`: what `keep_parses` has kept is not parsed again; a task
-    that proves something parses. Raises the errors of exit code 2 of all that cannot be read.
+    that proves something parses. `renewed`: what counts for the copies of remote locks, by URL.
+    Raises the errors of exit code 2 of all that cannot be read.
     """
     cache = workspace.place.cache if believes_cache else None
     entries, locks, problems = workspace.settings.locks, list[MirroredLock](), list[Problem]()
@@ -69,7 +74,11 @@ def read_locks(
             problems += error.problems
     for key, (location, entry) in found.items():
         try:
-            locks += _read(workspace, key, location, entry, cache)
+            if isinstance(key, str):
+                kept = (renewed or {}).get(key) or read_kept_lock(workspace.place, key)
+                locks.append(_remote_lock(kept, location, workspace, entry))
+            else:
+                locks += _read(workspace, key, location, entry, cache)
         except MirrorError as error:
             problems += error.problems
     raise_problems(problems)
@@ -80,15 +89,13 @@ def read_locks(
 
 
 def _read(
-    workspace: Workspace, key: Path | str, location: str, entry: LockEntry, cache: Path | None
+    workspace: Workspace, path: Path, location: str, entry: LockEntry, cache: Path | None
 ) -> Iterator[MirroredLock]:
     """Yield the lock that an entry names, unless it is the workspace's own, read already."""
-    if isinstance(key, str):
-        yield _read_kept(workspace, key, entry)
-    elif key != workspace.lock_path.resolve():
-        file = read_lock(key, location, cache=cache)
-        manifest = read_manifest_beside(key, location)
-        yield replace(mirrored_lock(location, key.parent, manifest, file), entry=entry)
+    if path != workspace.lock_path.resolve():
+        file = read_lock(path, location, cache=cache)
+        manifest = read_manifest_beside(path, location)
+        yield replace(mirrored_lock(location, path.parent, manifest, file), entry=entry)
     elif entry != LockEntry(location=entry.location):
         message = "is this workspace's own lock, of which its settings say what is mirrored"
         help_line = f"environments, exclude-environments, platforms under [{TABLE}]"
@@ -190,20 +197,16 @@ def mirrored_lock(
     )
 
 
-def _read_kept(workspace: Workspace, url: str, entry: LockEntry) -> MirroredLock:
-    kept = read_kept_lock(workspace.place, url)
-    if kept is None:
-        message = "this remote lock has not been fetched yet"
-        raise usage_error(without_secrets(url), message, help="pixi run fetch")
-    return remote_lock(kept, url, workspace, entry)
-
-
-def remote_lock(kept: KeptLock, url: str, workspace: Workspace, entry: LockEntry) -> MirroredLock:
+def _remote_lock(
+    kept: KeptLock | None, location: str, workspace: Workspace, entry: LockEntry
+) -> MirroredLock:
     """Parse the copy of a remote lock; refuse (exit code 2) one that names a file of this machine.
 
     Whoever writes that lock could otherwise put any file of this machine into the mirror.
     """
-    location = without_secrets(url)
+    if kept is None:
+        message = "this remote lock has not been fetched yet"
+        raise usage_error(location, message, help="pixi run fetch")
     file = replace(parse_lock(kept.text, location), data=kept.text.encode())
     lock = replace(
         mirrored_lock(location, workspace.root, None, file), entry=entry, kept=kept.checked

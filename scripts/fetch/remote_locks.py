@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
 from scripts.channel.folders import write_gitignore
-from scripts.channel.locks import KEPT_LOCKS, remote_lock
+from scripts.channel.locks import KEPT_LOCKS
 from scripts.channel.removals import now
 from scripts.channel.state import GOES_ON, KeptLock, read_kept_lock, write_kept_lock
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, Problem
+from scripts.core.errors import Problem, raise_problems
 from scripts.core.files import disk_errors
 from scripts.core.redact import redact, without_secrets
 from scripts.lock.read import LARGEST
@@ -47,33 +47,33 @@ def ask_for_locks(
     *,
     again: str,
     policy: RetryPolicy | None = None,
-) -> None:
-    """Ask for every remote lock, and keep what came; `again` is what runs this again.
+) -> Mapping[str, KeptLock]:
+    """Ask for every remote lock, and return what there is, by URL; `again` runs this again.
 
-    Raises the errors of all that could not be had, or not be used: then every copy stays as it was.
+    Raises the errors of all that could not be had.
     """
     router, policy = Router(workspace.manifest_path, os.environ, console), policy or RetryPolicy()
     renewed, problems = dict[str, KeptLock](), list[Problem]()
     with contextlib.closing(HttpClient(router, policy)) as client:
-        for url, entry in {each.location: each for each in entries}.items():
+        for url in dict.fromkeys(each.location for each in entries):
             console.note(f"locks: asking for {without_secrets(url)}")
             last = read_kept_lock(workspace.place, url)
             try:
                 found = _fetch(url, last, client, router, policy)
                 if found is not None:
-                    remote_lock(found, url, workspace, entry)  # refuses
                     renewed[url] = found
                 elif last is not None:
                     renewed[url] = replace(last, checked=now())
             except DownloadError as error:
                 problems.append(_problem(url, error, again, has_copy=last is not None))
-            except MirrorError as error:
-                problems += error.problems
-    if problems:
-        raise MirrorError(*problems)
-    if renewed:
-        with disk_errors(workspace.place.root, GOES_ON, "written"):
-            write_gitignore(workspace.place)
+    raise_problems(problems)
+    return renewed
+
+
+def keep_locks(workspace: Workspace, renewed: Mapping[str, KeptLock]) -> None:
+    """Replace the copies of remote locks, by URL, once nothing refuses them."""
+    with disk_errors(workspace.place.root, GOES_ON, "written"):
+        write_gitignore(workspace.place)
     for url, lock in renewed.items():
         write_kept_lock(workspace.place, url, lock)
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import check_case, free_bytes, prepare
 from scripts.channel.inventory import ArtifactStatus, check_artifacts
+from scripts.channel.locks import read_locks
 from scripts.channel.part import part_sizes
-from scripts.channel.selection import read_selection
+from scripts.channel.selection import read_selection, read_whole_selection
 from scripts.channel.state import MirrorState, read_state, write_first_seen
-from scripts.channel.users import note_layout
+from scripts.channel.users import note_layout, read_users
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import folders_of
 from scripts.core.child_process import quoted
@@ -53,18 +54,32 @@ INTERRUPTED: Final = "interrupted; artifacts already placed are kept"
 """What a task that fetches says when Ctrl-C has ended it."""
 
 
-def renew_remote_locks(
-    workspace: Workspace, console: Console, *, kept: bool, again: str = "pixi run fetch"
-) -> None:
-    """Renew the copies of the remote locks, unless they are to be taken as they are `kept`.
+def read_renewed_locks(
+    workspace: Workspace,
+    console: Console,
+    *,
+    kept: bool,
+    relayout: bool = False,
+    again: str = "pixi run fetch",
+) -> tuple[MirroredLock, ...]:
+    """Read every lock of the mirror, as `read_locks` does; `kept`: remote ones as they were last.
 
-    Raises the errors of those that cannot be downloaded or used: then no copy is changed.
+    Else their copies are renewed. Raises the errors of those that cannot be downloaded, or not be
+    mirrored, and what else `read_users` refuses: then no copy is changed.
     """
+    read = functools.partial(read_locks, workspace, console, believes_cache=True)
     remote = [each for each in workspace.settings.locks if each.is_remote]
-    if remote and not kept:
-        from scripts.fetch.remote_locks import ask_for_locks
+    if kept or not remote:
+        return read()
+    from scripts.fetch.remote_locks import ask_for_locks, keep_locks
 
-        ask_for_locks(workspace, remote, console, again=again)
+    renewed = ask_for_locks(workspace, remote, console, again=again)
+    locks = read(renewed=renewed)
+    read_users(workspace, locks, relayout=relayout)  # refuses what no later run could use
+    copies = [each for each in locks if each.kept is not None]
+    refuse_unhashed(workspace, read_whole_selection(workspace, copies))
+    keep_locks(workspace, renewed)
+    return locks
 
 
 def fetch(

@@ -42,6 +42,7 @@ _HOTFIXED: Final = ("depends", "constrains", "extra_depends", "track_features", 
 _BY_CHANNEL: Final = f'set layout = "by-channel" under [{TABLE}]'
 _TWO_WORKSPACES: Final = "or mirror them in two workspaces"
 _TELL_APART: Final = {True: _BY_CHANNEL, False: "pixi lock"}  # conda artifacts, and those of PyPI
+_OF_ENTRY: Final = f"in its entry of `locks` under [{TABLE}]"
 _TWO_MIRRORS: Final = f"have one of them locked anew, or leave it out of `locks` under [{TABLE}]"
 
 
@@ -128,7 +129,8 @@ def select(lock: MirroredLock, settings: Settings) -> Selection:
     for one place wanted by two artifacts, and, in a flat mirror, for one package name from two
     channels.
     """
-    environments = choose_environments(lock.file, settings, lock.location)
+    is_own = lock.entry is None
+    environments = choose_environments(lock.file, settings, lock.location, is_own=is_own)
     layout, packages = settings.layout, tuple(locked_packages(environments))
     if layout is Layout.BY_CHANNEL:
         _check_channels(packages)
@@ -176,18 +178,19 @@ def _selection(
 
 
 def choose_environments(
-    lock: LockFile, settings: Settings, where: str = "pixi.lock"
+    lock: LockFile, settings: Settings, where: str = "pixi.lock", *, is_own: bool = True
 ) -> tuple[LockedEnvironment, ...]:
     """Return the environments that are mirrored, each with the platforms that are.
 
-    Raises the error of exit code 2 for one that the lock does not have; `where` names it there.
+    Raises the error of exit code 2 for one that the lock does not have; `where` names it there,
+    `is_own` False: an entry of `locks` has asked for it.
     """
     mirrored = [each for each in lock.environments if settings.is_mirrored(each.name)]
     platforms = [rows.platform for each in mirrored for rows in each.platforms]
     every = {each.name for each in lock.environments}
-    _check_names(where, "environment", settings.environments, every)
+    _check_names(where, "environment", settings.environments, every, is_own=is_own)
     names = {name for each in platforms for name in (each.name, each.subdir)}
-    _check_names(where, "platform", settings.platforms, names)
+    _check_names(where, "platform", settings.platforms, names, is_own=is_own)
     return tuple(
         replace(
             environment,
@@ -202,13 +205,12 @@ def choose_environments(
 
 
 def _check_names(
-    where: str, kind: str, wanted: Iterable[str] | None, known: Collection[str]
+    where: str, kind: str, wanted: Iterable[str] | None, known: Collection[str], *, is_own: bool
 ) -> None:
+    said = f"under [{TABLE}] or the option --{kind}s, or run `pixi lock`"
+    advice = f"correct `{kind}s` {said if is_own else _OF_ENTRY}"
     for name in wanted or ():
         if name not in known:
-            advice = (
-                f"correct `{kind}s` under [{TABLE}] or the option --{kind}s, or run `pixi lock`"
-            )
             raise unknown_name(where, kind, name, known, advice)
 
 

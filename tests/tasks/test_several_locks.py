@@ -22,7 +22,7 @@ from tasks import channels, fetch, index, locks, mirror, plan, prune, rollback, 
 from tests.support.locks import EnvironmentRows, PlatformRows, write_lock
 from tests.support.packages import TinyPackage
 from tests.support.replies import Reply, login_page, status
-from tests.support.several import BOTH, OWN, SERVICE, Several, make_several
+from tests.support.several import BOTH, OWN, REMOTE, SERVICE, Several, make_several
 from tests.support.upstream import Upstream
 from tests.support.verified import here
 
@@ -703,6 +703,51 @@ def test_a_remote_lock_may_name_no_file_of_this_machine(
     # The copy is as it was.
     assert several.task(fetch.main, "--kept-locks", "-q") == 0
     assert several.artifacts() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "without", "size", "message"),
+    [
+        ("staging", "", 1, "URL: has no environment 'prod'\n  it has  staging\n"),
+        ("prod", "digests", 1, "osx-arm64/newer-1.0-0.conda: the lock has neither sha256 nor md5"),
+        ("prod", "", 2, "noarch/both-1.0-0.conda: two locks name two different artifacts"),
+        ("prod", "", 1, None),
+    ],
+    ids=["no such environment", "no digest", "other bytes", "control"],
+)
+def test_a_remote_lock_that_is_refused_leaves_the_copy_as_it_was(
+    several: Several,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    name: str,
+    without: str,
+    size: int,
+    message: str | None,
+) -> None:
+    """Else all that goes by the copy would be refused from then on."""
+    entry = f'locks = [{{ url = "{several.url}", environments = ["prod"] }}]\n'
+    several.manifest("mirror", ["own"], entry)
+    remote = several.upstream.folder / "git" / "pixi.lock"
+    (row,) = several.rows(REMOTE)
+    several.lock(remote, row, platform="osx-arm64", name="prod")
+    assert several.task(mirror.main, "--level", "files,index", "-q") == 0
+    before = several.artifacts()
+    row, both = several.rows(TinyPackage(name="newer", subdir="osx-arm64"), BOTH)
+    other = replace(both, written=replace(both.written, sha256="0" * 64))
+    rows = [replace(row, without=frozenset({"sha256", "md5"} if without else ())), other][:size]
+    several.lock(remote, *rows, platform="osx-arm64", name=name)
+    capsys.readouterr()
+    for task in (plan, fetch, mirror):
+        assert several.task(task.main, "-q") == (0 if message is None else 2)
+        said = capsys.readouterr().err
+        assert message is None or message.replace("URL", several.url) in said
+        assert ("help: correct `environments` in its entry of `locks` under" in said) == (
+            name == "staging"
+        )
+    for task in (verify, prune):
+        assert several.task(task.main, "-q") == 0
+    assert several.task(fetch.main, "--kept-locks", "-q") == 0
+    assert (several.artifacts() == before) == (message is not None)
 
 
 def test_no_lock_comes_but_a_page(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
