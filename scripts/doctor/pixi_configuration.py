@@ -34,6 +34,7 @@ from scripts.verify.install.mirrors import (
     pypi_prefixes,
     without_user,
 )
+from scripts.workspace.model import DEFAULT_INDEX
 
 # Nothing of these is to be asked of the mirror.
 _NOT_OF_MIRROR: Final = frozenset(
@@ -48,7 +49,6 @@ _UPSTREAM: Final = "names upstream's URLs, for which no folder can stand in"
 _NOT_LED: Final = "pixi is not led to this mirror"
 _LOCKED_THERE: Final = "from a folder pixi takes only what was locked there"
 _WITHOUT_MIRRORS: Final = "for who cannot use [mirrors], in [workspace] of the manifest:"
-_PYPI: Final = "https://pypi.org/simple"  # pixi's own default, which no manifest has to name
 _OTHER_INDEXES: Final = (
     "before `pixi lock`, take out of the manifest each `index-url`, `extra-index-urls`,"
     " `find-links` and `index` that names:"
@@ -227,7 +227,7 @@ def _edits_before(environments: Iterable[LockedEnvironment], mirror: Mirror) -> 
     outside = (x for x in found if x and is_remote(x) and mirror.path_inside(x) is None)
     indexes = set(map(redact, outside))
     direct = {x.name for x in records if _is_direct(x) and mirror.path_inside(x.location) is None}
-    if indexes - {_PYPI}:
+    if indexes - {DEFAULT_INDEX}:
         yield named(_OTHER_INDEXES, "index URL", sorted(indexes))
     if direct:
         yield named(_DIRECT_URLS, "package", sorted(direct))

@@ -30,17 +30,26 @@ from scripts.lock.model import (
     LockPlatform,
     PlatformPackages,
 )
+from scripts.lock.pypi_requirements import unmet_requirements
 from scripts.workspace.model import Environment, Manifest, ManifestPlatform, Requirement
 from scripts.workspace.pixi import is_run_by_pixi
-from scripts.workspace.resolve import asked_for, environment_platforms, locked_channels
+from scripts.workspace.resolve import (
+    asked_for,
+    asks_pypi,
+    environment_platforms,
+    locked_channels,
+    locked_indexes,
+    overridden,
+)
 from scripts.workspace.virtual_packages import is_default, version_key
 from scripts.workspace.workspace import Workspace
 
 # What only pixi checks.
 _NOT_CHECKED: Final = (
     "whether the packages' own dependencies are met, and all are still needed",
-    "channel-priority, solve-strategy, exclude-newer and constraints",
-    "requirements from PyPI, from source, under a condition, with flags, or on virtual packages",
+    "channel-priority, solve-strategy, exclude-newer, constraints; pypi-options but indexes",
+    "requirements from source, under a condition, with flags, or on virtual packages",
+    "what requirements from PyPI say but name and version, and what cannot be decided of them",
 )
 # What rattler's MatchSpec.matches compares, and what it leaves aside, as workspace/parse.py
 # writes it.
@@ -52,6 +61,8 @@ _ASIDE: Final = re.compile(r'\b(fn|subdir)="([^"]*)"')
 
 # Lock, environment and platform by name, a requirement, the package locked under its name.
 _Question = tuple[MirroredLock, str, str, Requirement, LockedPackage | None]
+# Lock, environment and platform by name, what is required, what is there.
+_Unmet = tuple[MirroredLock, str, str, str, str]
 
 
 def refuse_outdated_locks(
@@ -100,10 +111,12 @@ def check_satisfiability(locks: Sequence[MirroredLock]) -> tuple[Problem, ...]:
     """
     problems: list[Problem] = []
     questions: list[_Question] = []
+    unmet: list[_Unmet] = []
     for lock in locks:
         if lock.manifest is not None:
             problems += _compare(lock, lock.manifest, questions)
-    return (*problems, *_unmet(questions))
+            unmet += _unmet_of_pypi(lock, lock.manifest)
+    return (*problems, *_unmet_problems((*_unmet(questions), *unmet)))
 
 
 def _compare(
@@ -125,6 +138,7 @@ def _compare(
             expected, actual = (redact(", ".join(of)) or "none" for of in (wanted, there.channels))
             details = ("expected", expected), ("actual", actual)
             yield _finding(lock, f"environment {environment.name} {message}", *details)
+        yield from _index_problems(lock, manifest, environment, there)
         yield from _platform_problems(lock, manifest, environment, there)
         questions += _questions(lock, manifest, environment, there)
     for name in locked:
@@ -136,6 +150,19 @@ def _finding(lock: MirroredLock, message: str, *details: tuple[str, str]) -> Pro
     if lock.entry is not None:
         command = f"pixi lock --manifest-path {quoted(str(lock.root))}"
     return usage_problem(lock.location, message, *details, help=command)
+
+
+def _index_problems(
+    lock: MirroredLock, manifest: Manifest, environment: Environment, locked: LockedEnvironment
+) -> Iterator[Problem]:
+    """Find other indexes, where the lock has any, and pixi compares them."""
+    wanted = locked_indexes(manifest, environment)
+    keys = [[unquote(without_secrets(x)).rstrip("/") for x in y] for y in (wanted, locked.indexes)]
+    if locked.indexes and asks_pypi(manifest, environment) and keys[0] != keys[1]:
+        message = "was locked with other PyPI indexes, or in another order"
+        expected, actual = (redact(", ".join(of)) for of in (wanted, locked.indexes))
+        details = ("expected", expected), ("actual", actual)
+        yield _finding(lock, f"environment {environment.name} {message}", *details)
 
 
 def _platform_problems(
@@ -182,11 +209,23 @@ def _questions(
                 yield lock, environment.name, platform.name, each, package
 
 
-def _unmet(questions: Sequence[_Question]) -> Iterator[Problem]:
+def _unmet_of_pypi(lock: MirroredLock, manifest: Manifest) -> Iterator[_Unmet]:
+    locked = {each.name: each for each in lock.file.environments}
+    for environment in manifest.environments:
+        names = overridden(manifest, environment)
+        for platform in environment_platforms(manifest, environment):
+            there = locked.get(environment.name)
+            rows = None if there is None else matching_platform(platform, there)
+            if rows is not None:
+                asked = asked_for(manifest, environment, platform).pypi
+                for expected, actual in unmet_requirements(asked, rows, names):
+                    yield lock, environment.name, platform.name, expected, actual
+
+
+def _unmet(questions: Sequence[_Question]) -> Iterator[_Unmet]:
     """Ask rattler all at once, whether each package meets its requirement."""
     pairs = ((x.spec, package.record) for *_, x, package in questions if package is not None)
     answers = iter(match_records(pairs))
-    failed: dict[tuple[str, ...], tuple[MirroredLock, list[str]]] = {}
     for lock, environment, platform, requirement, package in questions:
         actual = f"no {requirement.name}"
         if package is not None:
@@ -195,7 +234,14 @@ def _unmet(questions: Sequence[_Question]) -> Iterator[Problem]:
                 continue
             record = package.record
             actual = f"{record.name} {record.version} {record.build} from {redact(package.url)}"
-        key = (lock.label, environment, wanted_text(requirement), actual)
+        yield lock, environment, platform, wanted_text(requirement), actual
+
+
+def _unmet_problems(unmet: Iterable[_Unmet]) -> Iterator[Problem]:
+    """Make one finding of what fails alike on several platforms."""
+    failed: dict[tuple[str, ...], tuple[MirroredLock, list[str]]] = {}
+    for lock, environment, platform, expected, actual in unmet:
+        key = (lock.label, environment, expected, actual)
         failed.setdefault(key, (lock, []))[1].append(platform)
     for (_, environment, expected, actual), (lock, platforms) in failed.items():
         yield _finding(

@@ -17,10 +17,10 @@ from scripts.core.redact import printable, redact
 from scripts.index.file_classes import ChannelFiles
 from scripts.index.pypi_index import read_build_requires
 from scripts.lock.pypi import pypi_artifacts
+from scripts.lock.pypi_requirements import ByName, find_candidates, is_met
 from scripts.lock.select import Selection
 from scripts.verify.findings import EnvironmentPlatform
 from scripts.verify.plan import PackageSet, plan_sets
-from scripts.verify.pypi_closure import ByName, find_candidates, is_met
 from scripts.verify.python_platform import PythonPlatform, fitting
 from scripts.verify.requirements import find_requirements
 from scripts.workspace.settings import TABLE, IncompleteKind

@@ -1,27 +1,22 @@
 """The level `closure` for PyPI packages: what each requires, on its platform, is locked there.
 
-`packaging` decides, with the markers of the platform and of the locked Python. A conda package
-counts for the PyPI packages that its `purls` name, as pixi takes it.
+`packaging` decides, with the markers of the platform and of the locked Python.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from scripts.core.artifact import ArtifactKind
 from scripts.core.errors import Problem, finding_problem
-from scripts.core.pep508 import (
-    parse_version,
-    pypi_name,
-    takes_version,
-)
+from scripts.core.pep508 import pypi_name
 from scripts.core.record import PypiRecord
 from scripts.core.redact import printable
-from scripts.lock.model import LockedPackage
-from scripts.lock.pypi import conda_pypi_names, pypi_artifacts
+from scripts.lock.pypi import pypi_artifacts
+from scripts.lock.pypi_requirements import ByName, find_candidates, is_met, package_label
 from scripts.verify.findings import ELSEWHERE, NEEDED_BY, EnvironmentPlatform
 from scripts.verify.plan import PackageSet
 from scripts.verify.python_platform import PythonPlatform, wheel_tags
@@ -29,30 +24,18 @@ from scripts.verify.requirements import (
     RequirementInformation,
     find_dependents,
     find_requirements,
-    package_label,
     pypi_node,
     way_up,
 )
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
-    from packaging.version import Version
 
 _SHOWN: Final = 5  # things that are there, or elsewhere, in one finding
 # Operators of a Requires-Python that give a lower bound; uv, and so pixi, asks for no more.
 _LOWER: Final = {">=": ">=", ">": ">", "~=": ">=", "==": ">=", "===": ">="}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """Something locked that counts as a PyPI package; `version` None: nobody knows it."""
-
-    label: str
-    version: Version | None
-
-
-ByName = Mapping[str, Sequence[Candidate]]
-"""All that is locked at a place, by its name on PyPI."""
 PypiAnswer = tuple[list[Problem], list[str]]
 """What is wrong with one place, and what cannot be proven of it."""
 
@@ -67,21 +50,6 @@ def prove_pypi(sets: Iterable[PackageSet]) -> Mapping[EnvironmentPlatform, PypiA
     wanted = [each for each in sets if not each.is_of_builds and each.has_pypi]
     candidates = {x.place: find_candidates(x.pypi_rows, x.rows.packages) for x in wanted}
     return {each.place: _prove(each, candidates) for each in wanted}
-
-
-def find_candidates(rows: Iterable[PypiRecord], packages: Iterable[LockedPackage]) -> ByName:
-    """Return what there is, by PyPI's name: wheels, sdists, folders, and conda packages."""
-    found: dict[str, list[Candidate]] = {}
-    for row in rows:
-        one = Candidate(label=package_label(row), version=parse_version(row.version))
-        found.setdefault(row.name, []).append(one)
-    for package in packages:
-        for name in conda_pypi_names(package):
-            one = Candidate(
-                label=package_label(package), version=parse_version(package.record.version)
-            )
-            found.setdefault(name, []).append(one)
-    return found
 
 
 def _prove(each: PackageSet, candidates: Mapping[EnvironmentPlatform, ByName]) -> PypiAnswer:
@@ -109,19 +77,6 @@ def _prove(each: PackageSet, candidates: Mapping[EnvironmentPlatform, ByName]) -
         needed = ((NEEDED_BY, line) for line in way)
         problems.append(replace(problem, details=(*problem.details, *needed)))
     return list(dict.fromkeys(problems)), list(dict.fromkeys(open_ones))
-
-
-def is_met(requirement: Requirement | None, candidates: ByName) -> bool | None:
-    """Tell whether something that is there meets it; None: nobody can tell."""
-    if requirement is None:
-        return False
-    there = candidates.get(pypi_name(requirement.name), ())
-    if there and (requirement.url or not requirement.specifier):
-        return True
-    versions = [each.version for each in there]
-    known = [each for each in versions if each is not None]
-    answer = takes_version(requirement, known)
-    return None if not answer and None in versions else answer
 
 
 def _unmet(

@@ -16,32 +16,18 @@ from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.record import PypiRecord, Record
 from scripts.lock.model import LockedPackage
 from scripts.lock.pypi import pypi_artifacts
+from scripts.lock.python_markers import locked_python, python_markers
 from scripts.workspace.virtual_packages import VirtualPackage
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
 
-# sys_platform, platform_system, os_name by the family of the subdir.
-_SYSTEMS: Final = {
-    "linux": ("linux", "Linux", "posix"),
-    "osx": ("darwin", "Darwin", "posix"),
-    "win": ("win32", "Windows", "nt"),
-}
-# By the subdir: platform_machine, and what wheels and uv call it.
-_MACHINES: Final = {
-    "linux-32": ("i386", "i686"),
-    "linux-64": ("x86_64", "x86_64"),
-    "linux-aarch64": ("aarch64", "aarch64"),
-    "linux-armv7l": ("armv7l", "armv7l"),
-    "linux-ppc64": ("ppc64", "ppc64"),
-    "linux-ppc64le": ("ppc64le", "ppc64le"),
-    "linux-riscv64": ("riscv64", "riscv64"),
-    "linux-s390x": ("s390x", "s390x"),
-    "osx-64": ("x86_64", "x86_64"),
-    "osx-arm64": ("arm64", "arm64"),
-    "win-32": ("x86", "win32"),
-    "win-64": ("AMD64", "win_amd64"),
-    "win-arm64": ("ARM64", "win_arm64"),
+# What wheels and uv call a machine, by the subdir, where that is not its platform_machine.
+_WHEEL_MACHINES: Final = {
+    "linux-32": "i686",
+    "win-32": "win32",
+    "win-64": "win_amd64",
+    "win-arm64": "win_arm64",
 }
 # The names that platforms of glibc had before PEP 600, by its minor version, and the oldest that
 # PEP 600 allows for a machine.
@@ -109,22 +95,19 @@ def python_platform(
     packages: Iterable[LockedPackage], subdir: str, virtual_packages: Iterable[VirtualPackage]
 ) -> PythonPlatform | str:
     """Determine it from what is locked for a place; else say why there is none."""
-    record = next((x.record for x in packages if x.record.name == "python"), None)
-    family, machine = subdir.partition("-")[0], _MACHINES.get(subdir)
-    if record is None:
-        return "no Python is locked there"
-    numbers = re.match(r"(\d{1,3})\.(\d{1,3})", record.version)
-    if machine is None or family not in _SYSTEMS:
-        return f"no wheel names {subdir}"
-    if numbers is None or "pypy" in record.build or "graalpy" in record.build:
-        return f"pixi installs PyPI packages for CPython alone, not python {record.build}"
+    record = locked_python(packages)
+    markers = python_markers(record, subdir)
+    if record is None or isinstance(markers, str):
+        return str(markers)
+    major, minor = markers["python_version"].split(".")
+    machine = _WHEEL_MACHINES.get(subdir, markers["platform_machine"])
     versions = {each.name: each.version for each in virtual_packages}
-    python = (int(numbers[1]), int(numbers[2]))
-    platforms = list(_platform_tags(family, machine[1], versions))
+    python = (int(major), int(minor))
+    platforms = list(_platform_tags(subdir.partition("-")[0], machine, versions))
     return PythonPlatform(
         version=record.version,
         subdir=subdir,
-        markers=_markers(family, machine[0], record.version, python),
+        markers=markers,
         tags=frozenset(_tags(python, _abi(python, record), platforms)),
         shown=next(iter(platforms), subdir),
         uv_platform=uv_platform(subdir, versions),
@@ -132,23 +115,6 @@ def python_platform(
         if "__osx" in versions
         else (),
     )
-
-
-def _markers(family: str, machine: str, version: str, python: tuple[int, int]) -> dict[str, str]:
-    sys_platform, system, os_name = _SYSTEMS[family]
-    return {
-        "implementation_name": "cpython",
-        "implementation_version": version,
-        "os_name": os_name,
-        "platform_machine": machine,
-        "platform_python_implementation": "CPython",
-        "platform_release": "",
-        "platform_system": system,
-        "platform_version": "",
-        "python_full_version": version,
-        "python_version": f"{python[0]}.{python[1]}",
-        "sys_platform": sys_platform,
-    }
 
 
 def _abi(python: tuple[int, int], record: Record) -> str:

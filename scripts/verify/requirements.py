@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scripts.core.pep508 import marker_evaluator, parse_requirement, pypi_name
-from scripts.core.record import PypiRecord
 from scripts.core.redact import printable
-from scripts.lock.location import parse_location
-from scripts.lock.model import LockedPackage, spec_name
+from scripts.lock.model import spec_name
 from scripts.lock.pypi import conda_pypi_names
+from scripts.lock.pypi_requirements import package_label
 from scripts.verify.plan import PackageSet
 from scripts.verify.python_platform import PythonPlatform
 
@@ -71,13 +70,6 @@ def find_requirements(
         if wanted == extras:
             return asked, undecided
         extras = wanted
-
-
-def package_label(package: LockedPackage | PypiRecord) -> str:
-    """Name a package for people: by its subdir and file; of PyPI by its file, else its name."""
-    if isinstance(package, PypiRecord):
-        return printable(parse_location(package.location).last) or package.name
-    return f"{package.record.subdir}/{package.file_name}"
 
 
 def find_dependents(each: PackageSet) -> Dependents:

@@ -12,13 +12,13 @@ from scripts.core.redact import redact
 from scripts.core.report import Json, Line, Report
 from scripts.lock.model import LockedPackage
 from scripts.lock.pypi import conda_pypi_names
+from scripts.lock.pypi_requirements import package_label
 from scripts.lock.select import Selection
 from scripts.verify.findings import EnvironmentPlatform, place_json
 from scripts.verify.plan import PackageSet, plan_sets
 from scripts.verify.requirements import (
     conda_node,
     find_dependents,
-    package_label,
     pypi_node,
     way_up,
 )

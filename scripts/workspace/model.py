@@ -10,6 +10,8 @@ from scripts.workspace.settings import Settings
 
 # The feature that all tables outside `[feature]` make up; also the environment always there.
 DEFAULT: Final = "default"
+# pixi's own index, which no manifest has to name.
+DEFAULT_INDEX: Final = "https://pypi.org/simple"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,19 @@ class PypiRequirement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PypiOptions:
+    """What of `[pypi-options]` a lock can be compared with.
+
+    URLs are as written, secrets included; `index_url` None: it is not said. `overridden` are the
+    names (PEP 503) that `dependency-overrides` has.
+    """
+
+    index_url: str | None = None
+    extra_index_urls: tuple[str, ...] = ()
+    overridden: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """What a feature asks for on the platforms that `selector` matches; None matches all.
 
@@ -107,6 +122,7 @@ class Feature:
     channel_priority: str | None = None
     solve_strategy: str | None = None
     no_build_isolation: tuple[str, ...] = ()
+    pypi_options: PypiOptions = PypiOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +144,8 @@ class Manifest:
     """A whole manifest. `file_name` names it in errors, `name` is the workspace's.
 
     `platforms` are those of the workspace as written; `features` hold the default one first;
-    `environments` hold `default` always. `settings` is the table `[tool.pixi-mirror]`,
+    `environments` hold `default` always. `pypi_options` are those of `[workspace]`, which hold for
+    all of them. `settings` is the table `[tool.pixi-mirror]`,
     and `has_settings` tells whether it is there.
     """
 
@@ -138,6 +155,7 @@ class Manifest:
     platforms: tuple[ManifestPlatform, ...]
     features: tuple[Feature, ...]
     environments: tuple[Environment, ...]
+    pypi_options: PypiOptions = PypiOptions()
     settings: Settings
     has_settings: bool
 

@@ -22,6 +22,7 @@ from scripts.workspace.model import (
     Feature,
     Manifest,
     ManifestChannel,
+    PypiOptions,
     PypiRequirement,
     Requirement,
     Target,
@@ -78,6 +79,7 @@ def parse_manifest(text: str, *, name: str, is_own: bool = True) -> Manifest:
         platforms=parse_platforms(workspace),
         features=tuple(features),
         environments=environments,
+        pypi_options=_pypi_options(workspace.table("pypi-options")),
         settings=settings_of(top) if is_own else Settings(),
         has_settings=TABLE.removeprefix("tool.") in top.table("tool").fields,
     )
@@ -138,6 +140,15 @@ def _parse_feature(
         no_build_isolation=tuple(
             each for x in (table, options) for each in _no_build_isolation(x.table("pypi-options"))
         ),
+        pypi_options=_pypi_options(table.table("pypi-options")),
+    )
+
+
+def _pypi_options(options: Table) -> PypiOptions:
+    return PypiOptions(
+        index_url=options.string("index-url"),
+        extra_index_urls=options.strings("extra-index-urls"),
+        overridden=tuple(map(pypi_name, options.table("dependency-overrides").fields)),
     )
 
 

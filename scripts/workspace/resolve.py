@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from scripts.core.subdir import is_known_subdir
 from scripts.workspace.model import (
+    DEFAULT_INDEX,
     Environment,
     Feature,
     Manifest,
@@ -49,6 +50,30 @@ def locked_channels(manifest: Manifest, environment: Environment) -> tuple[str, 
     As pixi_core/src/workspace/solve_group.rs: of all features of all its environments, each once.
     """
     return _channels(manifest, _group_features(manifest, environment))
+
+
+def locked_indexes(manifest: Manifest, environment: Environment) -> tuple[str, ...]:
+    """Return the URLs of the PyPI indexes that pixi writes to the lock, the first one first.
+
+    They are those of the whole solve group; of the first index, `[workspace]` has the last word.
+    """
+    options = [each.pypi_options for each in _group_features(manifest, environment)]
+    first = filter(None, (each.index_url for each in (*options, manifest.pypi_options)))
+    extra = (url for each in (manifest.pypi_options, *options) for url in each.extra_index_urls)
+    return (next(first, DEFAULT_INDEX), *dict.fromkeys(extra))
+
+
+def asks_pypi(manifest: Manifest, environment: Environment) -> bool:
+    """Tell whether an environment asks for anything of PyPI on every platform."""
+    targets = (x for each in manifest.features_of(environment) for x in each.targets)
+    return any(each.pypi for each in targets if each.selector is None)
+
+
+def overridden(manifest: Manifest, environment: Environment) -> frozenset[str]:
+    """Return the names (PEP 503) for which `dependency-overrides` says something else."""
+    features = manifest.features_of(environment)
+    options = (manifest.pypi_options, *(each.pypi_options for each in features))
+    return frozenset(name for each in options for name in each.overridden)
 
 
 def channel_priority(manifest: Manifest, environment: Environment) -> str:

@@ -42,7 +42,11 @@ def findings(tmp_path: Path) -> Bend:
     return bent
 
 
-LOCKED = [*sorted(CASES.iterdir()), *(path.parent for path in ROOT.glob("pixi.lock"))]
+LOCKED = [
+    *sorted(CASES.iterdir()),
+    CASES.parent / "pypi",
+    *(path.parent for path in ROOT.glob("pixi.lock")),
+]
 
 
 @pytest.mark.parametrize("folder", LOCKED, ids=lambda path: path.name)
@@ -230,9 +234,7 @@ def test_what_pixi_builds_and_the_machine_has_need_not_be_locked(tmp_path: Path)
         'mine = { path = "mine" }\n__glibc = ">=2.28"\nz = { version = "1", when = "python <3" }\n'
     )
     manifest.write_text(
-        text.replace("[dependencies]\n", f"[dependencies]\n{more}")
-        + '[pypi-dependencies]\nwheel = "*"\n',
-        encoding="utf-8",
+        text.replace("[dependencies]\n", f"[dependencies]\n{more}"), encoding="utf-8"
     )
     assert check(folder) == ()
 

@@ -93,11 +93,12 @@ class PlatformRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentRows:
-    """One environment; `channels` None: those of its rows, in their order."""
+    """One environment; `channels`, `indexes` None: those of its rows, in their order."""
 
     name: str = "default"
     platforms: tuple[PlatformRows, ...] = ()
     channels: tuple[str, ...] | None = None
+    indexes: tuple[str, ...] | None = None
 
     @property
     def channel_urls(self) -> tuple[str, ...]:
@@ -179,7 +180,8 @@ def _environments(environments: Sequence[EnvironmentRows], version: int) -> list
             lines[-1] += " []"
         pypi = [row for row in _rows((environment,)) if isinstance(row, PypiRow)]
         if pypi:
-            lines += _list("indexes", list(dict.fromkeys(x.index for x in pypi if x.index)), "    ")
+            of_rows = dict.fromkeys(x.index for x in pypi if x.index)
+            lines += _list("indexes", list(environment.indexes or of_rows), "    ")
         lines.append("    packages:" if environment.platforms else "    packages: {}")
         for platform in sorted(environment.platforms, key=lambda each: each.name):
             lines.append(f"      {platform.name}:" + ("" if platform.rows else " []"))

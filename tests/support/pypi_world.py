@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -105,10 +105,8 @@ def _lock(root: Path, upstream: Path, platforms: tuple[str, ...], python: Writte
         rows[subdir] = (conda, *pypi_rows(upstream, subdir).values(), _PROJECT)
     places = tuple(PlatformRows(name=name, rows=some) for name, some in rows.items())
     alike = PlatformRows(name=FAR[1], rows=rows[FAR[1]])
-    write_lock(
-        root / "pixi.lock",
-        (EnvironmentRows(platforms=places), EnvironmentRows(name="twin", platforms=(alike,))),
-    )
+    of_all = EnvironmentRows(platforms=places, indexes=(INDEX,))
+    write_lock(root / "pixi.lock", (of_all, replace(of_all, name="twin", platforms=(alike,))))
 
 
 def _manifest(platforms: tuple[str, ...]) -> str:

@@ -513,14 +513,17 @@ def test_what_a_pattern_finds(several: Several, capsys: pytest.CaptureFixture[st
             assert (status_, expected) == (2, [])
 
 
+@pytest.mark.parametrize("of_pypi", [False, True])
 def test_another_s_lock_that_no_longer_fits_its_manifest_is_mirrored_as_it_is(
-    several: Several, capsys: pytest.CaptureFixture[str]
+    several: Several, capsys: pytest.CaptureFixture[str], *, of_pypi: bool
 ) -> None:
     """Nobody here can renew it; its team installs it with `--frozen`."""
-    several.manifest("service", ["served", "more"])
+    wanted = "more>=1" if of_pypi else "more *"
+    asked = '\n[pypi-dependencies]\nmore = ">=1"\n' if of_pypi else ""
+    several.manifest("service", ["served"] if of_pypi else ["served", "more"], asked)
     told = (
         ": ../service/pixi.lock: environment default does not meet a requirement any more"
-        " (expected more *, actual no more, platforms linux-64); mirrored as it is, for `pixi"
+        f" (expected {wanted}, actual no more, platforms linux-64); mirrored as it is, for `pixi"
         f" install --frozen`, until `pixi lock --manifest-path {several.root / 'service'}`\n"
     )
     quick = {plan: (), mirror: ("--level", "files,index,closure,solve")}
@@ -538,12 +541,13 @@ def test_another_s_lock_that_no_longer_fits_its_manifest_is_mirrored_as_it_is(
     )
     assert solved["mirror"]["solved"]
     # The control: this workspace's own can be renewed, and is refused.
-    several.manifest("mirror", ["own", "more"], 'locks = ["../service/pixi.lock"]\n')
+    own = f'locks = ["../service/pixi.lock"]\n{asked}'
+    several.manifest("mirror", ["own"] if of_pypi else ["own", "more"], own)
     for task in (plan, mirror):
         assert several.task(task.main, "-q") == 2
         assert capsys.readouterr().err == (
             "error: pixi.lock: environment default does not meet a requirement any more\n"
-            "  expected   more *\n"
+            f"  expected   {wanted}\n"
             "  actual     no more\n"
             "  platforms  linux-64\n"
             "help: pixi lock\n"

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 
+from scripts.workspace.model import DEFAULT_INDEX
 from tasks import index, verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.mirrors import CHANNEL
@@ -118,7 +119,8 @@ class PypiWorld:
                 FOLDER,
             )
             places.append(PlatformRows(name=platform, rows=every))
-        write_lock(self.root / "pixi.lock", (EnvironmentRows(platforms=tuple(places)),))
+        environment = EnvironmentRows(platforms=tuple(places), indexes=(DEFAULT_INDEX,))
+        write_lock(self.root / "pixi.lock", (environment,))
 
     def path(self, key: str) -> Path:
         """Where the mirror has the file of a row."""
