@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -16,6 +16,8 @@ from scripts.core.record import Digest
 from scripts.core.redact import redact
 from scripts.core.report import human_size
 from scripts.lock.location import is_path
+from scripts.lock.mirrored import of_locks
+from scripts.lock.select import Selection, locks_by_path
 from scripts.workspace.model import Manifest
 
 if TYPE_CHECKING:  # a run with nothing to do does without the network
@@ -136,30 +138,33 @@ def make_plan(artifacts: Iterable[Artifact], found: Iterable[CheckedArtifact]) -
     return plan.with_sizes({})
 
 
-def unhashed_problems(artifacts: Iterable[Artifact], manifest: Manifest) -> tuple[Problem, ...]:
-    """Return a problem for each artifact without a digest, with how to give it one."""
-    locations = {
-        each.name: each.location
-        for feature in manifest.features
-        for target in feature.targets
-        for each in target.requirements
-        if each.location is not None
-    }
-    return tuple(
-        usage_problem(
+def unhashed_problems(selection: Selection) -> Iterator[Problem]:
+    """Yield a problem for each conda artifact without a digest, with how to give it one."""
+    unhashed = [each for each in selection.conda_artifacts if each.is_unhashed]
+    locks = locks_by_path(selection) if unhashed else {}
+    for artifact in unhashed:
+        problem = usage_problem(
             artifact.path,
             "the lock has neither sha256 nor md5 for it",
             ("from", redact(artifact.urls[0])),
-            help=_digest_help(locations.get(artifact.name.lower()), manifest),
+            help=_digest_help(artifact, locks[artifact.path][0].manifest),
         )
-        for artifact in artifacts
-        if artifact.is_unhashed
-    )
+        yield of_locks(problem, locks[artifact.path])
 
 
-def _digest_help(location: str | None, manifest: Manifest) -> str:
+def _digest_help(artifact: Artifact, manifest: Manifest | None) -> str:
     """Say how a digest gets into the lock: pixi locks that of a `url`, but none of a `path`."""
     cure = "pixi lock"
+    if manifest is None:
+        return f"{cure}, or fetch it all the same with --allow-unhashed"
+    locations = (
+        each.location
+        for feature in manifest.features
+        for target in feature.targets
+        for each in target.requirements
+        if each.location is not None and each.name == artifact.name.lower()
+    )
+    location = next(locations, None)
     if location is not None and is_path(location):
         cure = 'pixi locks none of a path: write url = "file:///…", sha256 = "…"'
         cure = f"{cure} in its place in {manifest.file_name}, then `pixi lock`"

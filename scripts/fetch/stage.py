@@ -42,8 +42,14 @@ from scripts.fetch.plan import (
     space_problem,
     unhashed_problems,
 )
-from scripts.lock.mirrored import MirroredLock
-from scripts.lock.select import Selection, left_out_json, left_out_lines, undeclared_lines
+from scripts.lock.mirrored import MirroredLock, of_locks
+from scripts.lock.select import (
+    Selection,
+    left_out_json,
+    left_out_lines,
+    locks_by_path,
+    undeclared_lines,
+)
 from scripts.workspace.workspace import Workspace
 
 if TYPE_CHECKING:  # a run with nothing to do does without the network
@@ -159,7 +165,7 @@ def router_of(workspace: Workspace, selection: Selection, console: Console) -> C
 def refuse_unhashed(workspace: Workspace, selection: Selection) -> None:
     """Raise the errors of exit code 2 for artifacts without a digest, unless they are allowed."""
     if not workspace.settings.allow_unhashed:
-        raise_problems(unhashed_problems(selection.conda_artifacts, workspace.manifest))
+        raise_problems(unhashed_problems(selection))
 
 
 def plan_downloads(
@@ -282,6 +288,7 @@ def _report(
     again: str,
 ) -> Report:
     failed = sorted(failed, key=lambda each: str(each.artifact.path))
+    locks = locks_by_path(selection) if failed else {}
     size = sum({each.digest: each.status.st_size for each in placed}.values())
     wanted = len(plan.to_download) + len(plan.copies)
     untried = wanted - len(placed) - len(failed)
@@ -300,7 +307,9 @@ def _report(
             "there": plan.there,
             "left-out": left_out_json(selection),
         },
-        problems=tuple(_problem(each, again) for each in failed),
+        problems=tuple(
+            of_locks(_problem(each, again), locks[each.artifact.path]) for each in failed
+        ),
     )
 
 

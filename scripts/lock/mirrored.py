@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePath
+from typing import Final
 
+from scripts.core.child_process import quoted
+from scripts.core.errors import Problem
 from scripts.core.redact import printable
 from scripts.lock.model import LockedEnvironment, LockFile
 from scripts.workspace.model import Manifest
 from scripts.workspace.settings import LockEntry, Settings
 from scripts.workspace.workspace import LOCK_NAME, Workspace
+
+_RENEWS: Final = re.compile(r"(`?)pixi (run update-mirror|lock)\b(`?)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,6 +54,17 @@ class MirroredLock:
         beside = self.manifest
         return None if beside is None else self.root / PurePath(beside.file_name).name
 
+    def renewing(self, help: str) -> str:
+        """Return a help with what renews this lock in place of what renews the workspace's own."""
+
+        def renews(found: re.Match[str]) -> str:
+            command = "pixi lock" if found[2] == "lock" else "pixi update"
+            if self.manifest is None:
+                return f"`{command}` where that lock is made"
+            return f"{found[1]}{command} --manifest-path {quoted(str(self.root))}{found[3]}"
+
+        return help if self.entry is None else _RENEWS.sub(renews, help)
+
     @property
     def excluded(self) -> tuple[str, ...]:
         """The environments that are left out, by name."""
@@ -78,6 +95,16 @@ def with_labels(locks: Sequence[MirroredLock]) -> tuple[MirroredLock, ...]:
         others = (x for number in itertools.count(2) if (x := f"{own} ({number})") not in taken)
         labels[next(x for x in itertools.chain((own,), others) if x not in labels)] = each
     return tuple(dataclasses.replace(each, label=label) for label, each in labels.items())
+
+
+def of_locks(problem: Problem, locks: Sequence[MirroredLock]) -> Problem:
+    """Say which locks a problem is of, unless that is the workspace's own, and what renews them."""
+    if all(each.entry is None for each in locks):
+        return problem
+    first = min(locks, key=lambda each: each.entry is not None)  # the own can be renewed here
+    details = (*problem.details, ("locked in", ", ".join(each.location for each in locks)))
+    help_line = None if problem.help is None else first.renewing(problem.help)
+    return dataclasses.replace(problem, details=details, help=help_line)
 
 
 def workspace_of(lock: MirroredLock, workspace: Workspace) -> Workspace:

@@ -15,7 +15,6 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from scripts.core.channel_url import channel_base_url
-from scripts.core.child_process import quoted
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_problem
 from scripts.core.rattler_child import call_rattler
@@ -146,10 +145,7 @@ def _compare(
 
 
 def _finding(lock: MirroredLock, message: str, *details: tuple[str, str]) -> Problem:
-    command = "pixi lock"
-    if lock.entry is not None:
-        command = f"pixi lock --manifest-path {quoted(str(lock.root))}"
-    return usage_problem(lock.location, message, *details, help=command)
+    return usage_problem(lock.location, message, *details, help=lock.renewing("pixi lock"))
 
 
 def _index_problems(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import PurePosixPath
@@ -120,6 +120,15 @@ def paths_of(layout: Layout, environments: Iterable[LockedEnvironment]) -> froze
     conda = (path_of(layout, package) for package in locked_packages(environments))
     pypi = (each.path for record in pypi_rows(environments) for each in pypi_artifacts(record))
     return frozenset((*conda, *pypi))
+
+
+def locks_by_path(selection: Selection) -> Mapping[PurePosixPath, Sequence[MirroredLock]]:
+    """Return of each mirrored artifact the locks that name it."""
+    found: dict[PurePosixPath, list[MirroredLock]] = {}
+    for lock in selection.locks:
+        for path in paths_of(selection.layout, lock.environments):
+            found.setdefault(path, []).append(lock)
+    return found
 
 
 def select(lock: MirroredLock, settings: Settings) -> Selection:

@@ -153,7 +153,8 @@ def _findings(sets: Sequence[PackageSet], reply: Any, uses: UsageIndex) -> Itera
         if answer["refused"] and not (missing or problems):
             message = f"the locked packages of {each.required_by} do not go together"
             said = said_lines(answer["refused"], _REFUSAL_LINES)
-            problems = [finding_problem(each.place, message, *said, help="pixi lock")]
+            advice = each.lock.renewing("pixi lock")
+            problems = [finding_problem(each.place, message, *said, help=advice)]
         found += ((problem, each.place) for problem in problems)
     yield from level_result(Level.CLOSURE, of_index).findings
     yield from grouped(Level.CLOSURE, found)
@@ -184,7 +185,7 @@ def _unmet(each: PackageSet, row: Any, above: Dependents, holders: _Holders) -> 
     if "who" in row:
         details += [(NEEDED_BY, line) for line in _needed_by(each, row["who"], above)]
     message = f"{asked.kind} {asked.text}, {state}"
-    return finding_problem(asked.subject, message, *details, help=advice)
+    return finding_problem(asked.subject, message, *details, help=each.lock.renewing(advice))
 
 
 def _help(each: PackageSet, name: str) -> str:

@@ -75,7 +75,8 @@ def _prove(each: PackageSet, candidates: Mapping[EnvironmentPlatform, ByName]) -
     for who, problem in wrong:
         way, _ = way_up(None if who is None else pypi_node(who), above)
         needed = ((NEEDED_BY, line) for line in way)
-        problems.append(replace(problem, details=(*problem.details, *needed)))
+        advice = problem.help and each.lock.renewing(problem.help)
+        problems.append(replace(problem, details=(*problem.details, *needed), help=advice))
     return list(dict.fromkeys(problems)), list(dict.fromkeys(open_ones))
 
 

@@ -575,6 +575,62 @@ def test_one_path_with_two_digests_names_both_locks(
     assert not several.channel.exists()
 
 
+@pytest.mark.parametrize("reply", [status(404), Reply(body=b"other")], ids=["gone", "other bytes"])
+def test_what_upstream_no_longer_has_names_the_locks_and_what_renews_them(
+    several: Several, capsys: pytest.CaptureFixture[str], *, reply: Reply
+) -> None:
+    """`update-mirror` moves the own lock alone; that is the control, with no word of a lock."""
+    several.upstream.always("/ch/*.conda", reply)
+    assert several.task(fetch.main, "--json") == 1
+    problems = json.loads(capsys.readouterr().out)["problems"]
+    said = {x["subject"].partition("/")[2].partition("-")[0]: x for x in problems}
+    theirs = f"`pixi update --manifest-path {several.root / 'service'}`"
+    renews = {
+        "own": (None, "`pixi run update-mirror`"),
+        "both": ("pixi.lock, ../service/pixi.lock", "`pixi run update-mirror`"),
+        "served": ("../service/pixi.lock", theirs),
+        "alone": ("../lone/team.lock", "`pixi update` where that lock is made"),
+        "remote": (several.url, "`pixi update` where that lock is made"),
+    }
+    assert said.keys() == renews.keys()
+    for name, (locked, command) in renews.items():
+        assert said[name]["details"].get("locked in") == locked
+        assert command in said[name]["help"]
+
+
+def test_what_has_no_digest_names_the_lock(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served, both = several.rows(SERVICE, BOTH)
+    bare = replace(served, without=frozenset({"sha256", "md5"}))
+    several.lock(several.root / "service" / "pixi.lock", bare, both)
+    assert several.task(plan.main, "-q") == 2
+    assert capsys.readouterr().err == (
+        "error: linux-64/served-1.0-0.conda: the lock has neither sha256 nor md5 for it\n"
+        f"  from       {several.upstream.url}/ch/linux-64/served-1.0-0.conda\n"
+        "  locked in  ../service/pixi.lock\n"
+        f"help: pixi lock --manifest-path {several.root / 'service'}, or fetch it all the same with"
+        " --allow-unhashed\n"
+    )
+
+
+def test_what_closure_finds_in_another_lock_is_mended_there(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (served,) = several.rows(SERVICE)
+    several.lock(several.root / "service" / "pixi.lock", served)
+    several.manifest("mirror", ["own"], 'locks = ["../service/pixi.lock"]\n')
+    assert several.task(mirror.main, "--level", "closure", "-q") == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"help: pixi lock --manifest-path {several.root / 'service'}"
+    # The control: what is wrong with the own lock.
+    (own,) = several.rows(OWN)
+    several.lock(several.own / "pixi.lock", own)
+    several.manifest("mirror", ["own"])
+    assert several.task(mirror.main, "--level", "closure", "-q") == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "help: pixi lock"
+
+
 def test_a_flat_mirror_is_flat_over_all_locks(
     several: Several, capsys: pytest.CaptureFixture[str]
 ) -> None:
