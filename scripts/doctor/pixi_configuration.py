@@ -23,7 +23,7 @@ from scripts.doctor.mirror import Mirror, MirrorLocation, plain_url
 from scripts.index.pypi_pages import INDEX, MAPPING
 from scripts.lock.location import is_remote
 from scripts.lock.model import LockedEnvironment
-from scripts.lock.pypi import pypi_artifacts
+from scripts.lock.pypi import is_direct, pypi_artifacts
 from scripts.lock.select import every_channel
 from scripts.network.configuration import PixiConfig
 from scripts.network.mirrors import Mirrors, mirror_urls, origin
@@ -94,7 +94,9 @@ def compare_pixi_configuration(
     edits = tuple[str, ...]()
     file = str(lock_path.parent / ".pixi" / "config.toml")
     if away:
-        pasted, overridden_by = _lines_to_paste(config.mirrors, away.values(), _served(mirror))
+        indexes = [url for each in environments for url in each.indexes]
+        led = config.mirrors, away.values(), indexes, _served(mirror)
+        pasted, overridden_by = _lines_to_paste(*led)
         data |= {"pixi-config": pasted, "overridden-by": overridden_by}
         lines = _configured(file, pasted, mirror)
         channels = _channels_to_paste(environments, places, mirror)
@@ -226,17 +228,11 @@ def _edits_before(environments: Iterable[LockedEnvironment], mirror: Mirror) -> 
     found = (*(x for each in every for x in each.indexes), *(x.index for x in records))
     outside = (x for x in found if x and is_remote(x) and mirror.path_inside(x) is None)
     indexes = set(map(redact, outside))
-    direct = {x.name for x in records if _is_direct(x) and mirror.path_inside(x.location) is None}
+    direct = {x.name for x in records if is_direct(x) and mirror.path_inside(x.location) is None}
     if indexes - {DEFAULT_INDEX}:
         yield named(_OTHER_INDEXES, "index URL", sorted(indexes))
     if direct:
         yield named(_DIRECT_URLS, "package", sorted(direct))
-
-
-def _is_direct(record: PypiRecord) -> bool:
-    """Tell whether a row has a direct URL; before version 7 no row has to say its index."""
-    has_own_hash = record.sha256 is None or "#" in record.location
-    return record.index is None and has_own_hash and is_remote(record.location)
 
 
 def _secrets_sent(diagnoses: Iterable[Diagnosis]) -> tuple[str, ...]:
@@ -266,7 +262,7 @@ def _is_redirected(mirrors: Mirrors, verdict: Verdict, mirror: Mirror) -> bool:
 
 
 def _lines_to_paste(
-    mirrors: Mirrors, away: Iterable[Verdict], mirror: Mirror
+    mirrors: Mirrors, away: Iterable[Verdict], indexes: Sequence[str], mirror: Mirror
 ) -> tuple[str, list[str]]:
     """Return what leads there, and the prefixes in `[mirrors]` that decide whatever is added.
 
@@ -281,7 +277,7 @@ def _lines_to_paste(
         else:
             base, folder = channel_prefix(each.url), each.path.parents[1]
         found.append((each, base, mirror.url_of(folder)))
-    lines = {base: mirror.url_of(path) for base, path in pypi_prefixes(artifacts).items()}
+    lines = {base: mirror.url_of(path) for base, path in pypi_prefixes(artifacts, indexes).items()}
     for _, base, target in found:
         is_short = mirror.layout is Layout.BY_CHANNEL and base.startswith(f"{ANACONDA}/")
         if is_short and target == f"{shown}{base.removeprefix(ANACONDA)}":

@@ -60,6 +60,8 @@ class IndexedArtifact(ChannelFile):
     """An artifact that the index names but this run's locks do not; `size` is that of the file."""
 
     record: Record | PypiRecord
+    rows: tuple[PypiRecord, ...] = ()
+    """Of a wheel or sdist those of all indexes; `record` is one of them."""
 
     @property
     def artifact(self) -> Artifact:
@@ -333,8 +335,8 @@ def classify_files(
     found = [each for channel in channels for each in read_indexed(folder, channel, console)]
     pypi = read_pypi_index(folder, selection, files, waiting)
     found += (
-        IndexedArtifact(path=path, size=pypi.there[path].st_size, record=record)
-        for path, record in read_retained(folder, pypi, console).items()
+        IndexedArtifact(path=path, size=pypi.there[path].st_size, record=rows[-1], rows=tuple(rows))
+        for path, rows in read_retained(folder, pypi, console).items()
     )
     indexed = {each.path: each for each in sorted(found, key=lambda each: each.path)}
     # A link in place of one of these folders must not count as untracked.

@@ -159,11 +159,15 @@ def read_pages(
 
 def read_retained(
     folder: Path, pypi: PypiIndex, console: Console
-) -> dict[PurePosixPath, PypiRecord]:
-    """Return the places of all that pages name and the lock does not, with what they say of it."""
+) -> dict[PurePosixPath, list[PypiRecord]]:
+    """Return the places of all that pages name and the lock does not, with their rows of it."""
+    found: dict[PurePosixPath, list[PypiRecord]] = {}
     records = (record for file in read_pages(folder, pypi, console) for record in file.records)
-    places = ((each.path, record) for record in records for each in pypi_artifacts(record))
-    return {path: record for path, record in places if path in pypi.there}
+    for record in records:
+        for each in pypi_artifacts(record):
+            if each.path in pypi.there:
+                found.setdefault(each.path, []).append(record)
+    return found
 
 
 def identify_pypi(pypi: PypiIndex) -> str:

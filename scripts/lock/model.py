@@ -140,7 +140,7 @@ class LockedEnvironment:
     """One environment of the lock: its channels in order of priority, its packages by platform.
 
     `channels` are base URLs without trailing slash, as written (secrets included), and so are
-    `indexes`, those of PyPI packages: a single row may name another one.
+    `indexes`, those of PyPI packages, pages of `find-links` last: a row may name another one.
     """
 
     name: str

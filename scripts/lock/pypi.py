@@ -149,6 +149,12 @@ def _places(location: str) -> tuple[PurePosixPath, ...]:
     )
 
 
+def is_direct(record: PypiRecord) -> bool:
+    """Tell whether a row has a direct URL; before version 7 no row has to say its index."""
+    has_own_hash = record.sha256 is None or "#" in record.location
+    return record.index is None and has_own_hash and is_remote(record.location)
+
+
 def public_fragment(location: str) -> str:
     """Return the fragment of a location; empty where it may hold a secret."""
     fragment = location.partition("#")[2]

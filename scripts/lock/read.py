@@ -151,8 +151,8 @@ def _channels(row: Row) -> tuple[str, ...]:
     return tuple(channels)
 
 
-def _indexes(row: Row) -> tuple[str, ...]:
-    for each in (indexes := row.strings("indexes")):
+def _indexes(row: Row, indexes: tuple[str, ...]) -> tuple[str, ...]:
+    for each in indexes:
         if not is_sound_url(each):
             raise usage_error(row.subject, f"an index of {row.where} is not a URL: {redact(each)}")
     return tuple(each.rstrip("/") for each in indexes)
@@ -169,7 +169,8 @@ def _parse_v4(top: Row, version: int) -> tuple[LockedEnvironment, ...]:
     environments = []
     for name, row in top.table("environments").tables():
         own = Row(top.subject, f"environment {name}", row.fields)
-        indexes, of_platforms = _indexes(own), []
+        indexes, of_platforms = _indexes(own, own.strings("indexes")), []
+        pages = tuple(x["url"] for x in own.rows("find-links") if isinstance(x.get("url"), str))
         for key in (table := row.table("packages")).fields:
             if platforms is None:
                 subdir = check_subdir(key, f"{top.subject}: {name}")
@@ -190,7 +191,7 @@ def _parse_v4(top: Row, version: int) -> tuple[LockedEnvironment, ...]:
                 name=name,
                 channels=_channels(own),
                 platforms=tuple(of_platforms),
-                indexes=indexes,
+                indexes=(*indexes, *_indexes(own, pages)),
             )
         )
     return tuple(environments)

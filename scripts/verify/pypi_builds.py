@@ -1,28 +1,31 @@
 """What sdists are built with, and the mirror lacks: over there, they cannot be installed.
 
 No lock names it. pixi, uv and pip solve `[build-system] requires` (PEP 518) from the indexes when
-they build, unless `no-build-isolation` has them take what is in the environment.
+they build, unless `no-build-isolation` has them take what is in the environment. pixi asks those
+that the lock has for the environment, not what single rows name (tried with pixi 0.77).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.record import PypiRecord
-from scripts.core.redact import printable, redact
+from scripts.core.redact import printable, redact, without_secrets
 from scripts.index.file_classes import ChannelFiles
 from scripts.index.pypi_index import read_build_requires
-from scripts.lock.pypi import pypi_artifacts
-from scripts.lock.pypi_requirements import ByName, find_candidates, is_met
+from scripts.lock.location import is_remote
+from scripts.lock.pypi import is_direct, pypi_artifacts
+from scripts.lock.pypi_requirements import ByName, find_candidates, is_met, package_label
 from scripts.lock.select import Selection
-from scripts.verify.findings import EnvironmentPlatform
+from scripts.verify.findings import ELSEWHERE, EnvironmentPlatform
 from scripts.verify.plan import PackageSet, plan_sets
 from scripts.verify.python_platform import PythonPlatform, fitting
-from scripts.verify.requirements import find_requirements
+from scripts.verify.requirements import RequirementInformation, find_requirements
+from scripts.workspace.model import DEFAULT_INDEX
 from scripts.workspace.settings import TABLE, IncompleteKind
 from scripts.workspace.workspace import Workspace
 
@@ -30,10 +33,10 @@ from scripts.workspace.workspace import Workspace
 def find_unbuildable(
     workspace: Workspace, selection: Selection, account: ChannelFiles
 ) -> Iterator[tuple[bool, str, Problem, EnvironmentPlatform]]:
-    """Yield each requirement that an sdist is built with and the mirror lacks: its name, and where.
+    """Yield each requirement that an sdist is built with and nobody finds: its name, and where.
 
     None for places whose markers cannot be evaluated. First comes for whom it is: true is for uv
-    and pip, which know nothing of the manifest's `no-build-isolation`, false is for pixi.
+    and pip, which know nothing of the manifest and take files of all indexes, false is for pixi.
     """
     sdists = {x.path: x for x in selection.pypi_artifacts if x.kind is ArtifactKind.SDIST}
     if not sdists:
@@ -43,24 +46,33 @@ def find_unbuildable(
         path: read_build_requires(workspace.place.folder, each, digests)
         for path, each in sdists.items()
     }
-    kept = [x.record for x in (*account.retained, *account.others)]
-    mirrored = {
-        *(each.pypi_record for each in selection.pypi_artifacts),
-        *(each for each in kept if isinstance(each, PypiRecord)),
-    }
+    kept = (*account.retained, *account.others)
+    mirrored = {*selection.pypi_rows, *(row for each in kept for row in each.rows)}
     for each in plan_sets(selection):
         python = each.python if each.rows.pypi else ""
         if isinstance(python, str):
             continue
-        from_indexes = find_candidates(fitting(mirrored, python), ())
+        fits = [*fitting(mirrored, python)]
+        everything = find_candidates(fits, ())
+        indexes = frozenset(map(without_secrets, each.locked.indexes or (DEFAULT_INDEX,)))
+        asked = find_candidates((x for x in fits if _is_asked_for(x, indexes)), ())
         for record in each.rows.pypi:
-            sdist = next(pypi_artifacts(record))
-            for_pixi = from_indexes
-            if each.is_built_in_place(record.name):
+            sdist, in_place = next(pypi_artifacts(record)), each.is_built_in_place(record.name)
+            needs, for_pixi = requires.get(sdist.path, ()), asked
+            if in_place:
                 for_pixi = find_candidates(each.pypi_rows, each.rows.packages)
-            for is_isolated, there in ((True, from_indexes), (False, for_pixi)):
-                for name, text in _missing(each, requires.get(sdist.path, ()), there, python):
-                    yield is_isolated, name, _problem(sdist, name, text), each.place
+            for is_isolated, there in ((True, everything), (False, for_pixi)):
+                for name, one in _missing(each, needs, there, python):
+                    elsewhere = [] if is_isolated or in_place else _elsewhere(one, fits)
+                    problem = _problem(sdist, name, one.text, elsewhere, sorted(indexes))
+                    yield is_isolated, name, problem, each.place
+
+
+def _is_asked_for(record: PypiRecord, indexes: frozenset[str]) -> bool:
+    """Tell whether one of these indexes has it; what says no index may be of any."""
+    if record.index is None:
+        return is_remote(record.location) and not is_direct(record)
+    return not is_remote(record.index) or without_secrets(record.index) in indexes
 
 
 def _missing(
@@ -68,23 +80,33 @@ def _missing(
     requires: Sequence[str],
     there: ByName,
     python: PythonPlatform,
-) -> Iterator[tuple[str, str]]:
-    """Yield name and text of each requirement that holds there and that nothing meets."""
+) -> Iterator[tuple[str, RequirementInformation]]:
+    """Yield each requirement that holds there and that nothing meets, with its name."""
     alone = replace(each.rows, pypi=(), pypi_left_out=())
     asked, _ = find_requirements(replace(each, rows=alone, pypi_roots=tuple(requires)), python)
     for one in asked:
         if is_met(one.requirement, there) is False:
-            name = one.text if one.requirement is None else one.requirement.name
-            yield printable(name), printable(one.text)
+            yield printable(one.text if one.requirement is None else one.requirement.name), one
 
 
-def _problem(sdist: Artifact, name: str, text: str) -> Problem:
+def _elsewhere(one: RequirementInformation, rows: Iterable[PypiRecord]) -> list[str]:
+    """Say what of these would meet it, and which index has it."""
+    found = (x for x in rows if is_met(one.requirement, find_candidates((x,), ())))
+    return sorted(f"{package_label(x)} of {redact(x.index or x.location)}" for x in found)
+
+
+def _problem(
+    sdist: Artifact, name: str, text: str, elsewhere: Sequence[str], indexes: Sequence[str]
+) -> Problem:
+    """Make the finding; `elsewhere` is what the mirror has from others than these indexes."""
+    where = f" from {' or '.join(indexes)}" if elsewhere else ""
     return finding_problem(
         f"{sdist.name} {sdist.version}".rstrip(),
         f"cannot be built over there: {name}",
-        ("requires", text),
+        ("requires", printable(text)),
         ("from", redact(sdist.urls[0])),
-        help=f"have {name} locked: in a feature whose environment is mirrored,"
+        *((ELSEWHERE, each) for each in elsewhere),
+        help=f"have {name} locked{where}: in a feature whose environment is mirrored,"
         f' or beside it with no-build-isolation = ["{sdist.name}"] under [pypi-options];'
         f' add "{IncompleteKind.BUILD_REQUIRES}" to allow-incomplete under [{TABLE}], if nobody'
         " is to build it there",

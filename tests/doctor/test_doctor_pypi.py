@@ -18,6 +18,7 @@ from tests.support.locks import EnvironmentRows, PlatformRows, write_lock
 from tests.support.pixi import find_pixi
 from tests.support.pypi_world import (
     DIRECT,
+    INDEX,
     OTHER_INDEX,
     PypiWorld,
     made_with_pypi,
@@ -120,6 +121,25 @@ def test_all_lines_are_printed(
     without = "".join(x for x in _lines(url).splitlines(keepends=True) if "downloads" not in x)
     _configure(pypi_world, without)
     assert _ask(pypi_world, url, capsys)[0] == 1
+
+
+def test_an_index_that_nothing_is_locked_from_has_a_line(
+    pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an sdist is built with, pixi asks it for as well; a page of `find-links` is one."""
+    url, lock = _serve(upstream, pypi_world), pypi_world.mirror.root / "pixi.lock"
+    _lock_alone(pypi_world, pypi_rows(pypi_world.upstream, pypi_world.platforms[0])["pure"])
+    more = ("https://more.example.org/simple", "https://links.example.org/p")
+    lines = [f'"{x}" = ["{url}/_pypi/simple/{x.removeprefix("https://")}"]' for x in sorted(more)]
+    out = _ask(pypi_world, url, capsys)[1]
+    assert not [each for each in (*more, *lines) if each in out], "the control"
+    text = lock.read_text(encoding="utf-8")
+    indexes = f"    indexes:\n    - {more[0]}/\n    find-links:\n    - url: {more[1]}/\n"
+    text = text.replace(f"    indexes:\n    - {INDEX}\n", indexes)
+    lock.write_text(text, encoding="utf-8")
+    out = _ask(pypi_world, url, capsys)[1]
+    assert [each for each in out.splitlines() if any(x in each for x in more)][:2] == lines
+    assert f"names: {more[1]}, {more[0]}, {INDEX}" in out
 
 
 @pytest.mark.parametrize("place", ["folder", "http"])

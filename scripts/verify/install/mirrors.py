@@ -46,7 +46,7 @@ def mirrors_for(job: InstallJob) -> Mapping[str, PurePosixPath]:
                 message = f"{artifact.path} is not at the path that the lock's URL ends in"
                 raise NoMirrorError(message)
             _add(mirrors, channel_prefix(url), artifact.channel)
-    for base, folder in pypi_prefixes(job.pypi).items():
+    for base, folder in pypi_prefixes(job.pypi, job.indexes).items():
         _add(mirrors, base, folder)
     return mirrors
 
@@ -67,18 +67,20 @@ def without_user(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
 
 
-def pypi_prefixes(artifacts: Iterable[Artifact]) -> dict[str, PurePosixPath]:
+def pypi_prefixes(
+    artifacts: Iterable[Artifact], indexes: Iterable[str] = ()
+) -> dict[str, PurePosixPath]:
     """Map the beginnings of the URLs of wheels and sdists, of their indexes, and the mapping.
 
-    An index below which files lie, beside its pages, has none of its own: one key leads to the
-    files alone, and an install from the lock asks for nothing else.
+    `indexes` are those of the environments, which pixi asks for what sdists are built with. An
+    index below which files lie, beside its pages, has none of its own: one key leads to both.
     """
     every, remote = list(artifacts), dict[str, PurePosixPath]()
     for each in every:
         if is_remote(each.urls[0]):  # the second place of a direct URL is beside the first
             remote.setdefault(without_user(each.urls[0]), each.path)
     found = dict(file_prefix(url, path) for url, path in remote.items())
-    for index in {each.upstream for each in every if each.upstream and is_remote(each.upstream)}:
+    for index in filter(None, {*(each.upstream for each in every), *(indexes if every else ())}):
         base, folder = without_user(index), index_folder(index)
         if folder is not None and not any(url.startswith(f"{base}/") for url in remote):
             found[base] = SIMPLE / folder

@@ -49,6 +49,8 @@ class InstallJob:
     """The manifest's name for the platform where several have this subdir."""
     pypi: tuple[Artifact, ...] = ()
     """Wheels and sdists, all places of each."""
+    indexes: tuple[str, ...] = ()
+    """Those of its environment."""
     project: tuple[str, ...] = ()
     """The names of its PyPI packages that are folders beside the lock."""
     built_in_place: tuple[str, ...] = ()
@@ -157,6 +159,7 @@ def _job(
         overrides=tuple(sorted(overrides_of(virtual_packages(declared)).items())),
         manifest_platform=name,
         pypi=tuple(pypi.values()),
+        indexes=planned.locked.indexes,
         project=tuple(sorted({x.name.split()[0] for x in rows.unmirrorable if x.kind is None})),
         built_in_place=tuple(
             sorted({x.name for x in rows.pypi if planned.is_built_in_place(x.name)})

@@ -64,7 +64,6 @@ from scripts.verify.proofs import Proofs
 from scripts.verify.pypi_builds import find_unbuildable
 from scripts.workspace.workspace import Workspace
 
-_NO_BUILDS: Final = "its sdists are built with what is not in the mirror"
 _ALONE: Final = "pixi run verify --client rattler"
 _LEAVE_OUT: Final = f"install it anew, or leave it out: {_ALONE}"
 _SHOWN: Final = 5  # damaged artifacts that one problem names
@@ -315,7 +314,8 @@ def _plan(
                 reason = skip_reason(job, client, own.place.folder, own.root)
                 builds = client in {Client.PIXI, *FOR_PYPI} and not job.wheels_only
                 if reason is None and lacks and builds:
-                    reason = f"{_NO_BUILDS}: {', '.join(sorted(lacks))}"
+                    names = ", ".join(sorted(lacks))
+                    reason = f"its sdists are built with what {client} does not find: {names}"
                 attempt = dataclasses.replace(attempt, skip_reason=reason)
                 to_do = program if reason is None else None
             yield attempt, to_do, key, (client, job.place.lock, alike)

@@ -324,7 +324,16 @@ def test_keys_of_pypi_packages(location: str, index: str | None, expected: dict[
     mapping = {"https://conda-mapping.prefix.dev": "_pypi/mapping"}
     found = pypi_prefixes(_pypi(location, index))
     assert {key: str(path) for key, path in found.items()} == expected | mapping
-    assert pypi_prefixes([]) == {}
+    assert pypi_prefixes([], ["https://asked.example.org/simple"]) == {}
+
+
+def test_all_indexes_of_an_environment_have_a_key() -> None:
+    """What an sdist is built with, pixi asks each of them for; a folder is none."""
+    row = _pypi("https://files.example.org/x-1.tar.gz", "https://pypi.example.org/simple")
+    asked = pypi_prefixes(row, ["https://me@asked.example.org/simple", "file:///links"])
+    assert asked.keys() - pypi_prefixes(row).keys() == {"https://asked.example.org/simple"}
+    found = asked["https://asked.example.org/simple"]
+    assert str(found) == "_pypi/simple/asked.example.org/simple"
 
 
 @pytest.mark.parametrize("location", ["../x-1.whl", "file:///elsewhere/x-1.whl"])

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,25 +62,35 @@ def test_wheels_and_sdists_are_installed(
     assert pypi_world.mirror.states() == before
 
 
+def two_locks(world: PypiWorld, own: Sequence[PypiRow], others: Sequence[PypiRow]) -> None:
+    """Mirror the workspace's own lock, from one index, and that of `other`, from another."""
+    root, here = world.mirror.root, world.platforms[0]
+    other = root / "other"
+    other.mkdir()
+    relock(world, *others)
+    (root / "pixi.lock").rename(other / "pixi.lock")
+    for folder, name, index, rows in (
+        (other, "other", OTHER_INDEX, others),
+        (root, "w", INDEX, own),
+    ):
+        wanted = "".join(f'{each.written.package.name} = "*"\n' for each in rows)
+        (folder / "pixi.toml").write_text(
+            f'[workspace]\nname = "{name}"\nchannels = ["conda-forge"]\nplatforms = ["{here}"]\n\n'
+            f'[dependencies]\npython = "*"\n\n[pypi-options]\nindex-url = "{index}"\n\n'
+            f"[pypi-dependencies]\n{wanted}\n[tool.pixi-mirror]\nlocks = ['other/pixi.lock']\n",
+            encoding="utf-8",
+        )
+    relock(world, *own)
+
+
 @pytest.mark.parametrize("client", [PIXI])
 def test_one_file_of_two_locks_is_asked_of_the_index_of_each(
     client: str, pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of either index the pages are there; without those of its own it is built nowhere."""
-    here, root = pypi_world.platforms[0], pypi_world.mirror.root
-    found = pypi_rows(pypi_world.upstream, here)
+    here, found = pypi_world.platforms[0], pypi_rows(pypi_world.upstream, pypi_world.platforms[0])
     some = found["sdist"], found["backend"]
-    other = root / "other"
-    other.mkdir()
-    relock(pypi_world, *(dataclasses.replace(each, index=OTHER_INDEX) for each in some))
-    (root / "pixi.lock").rename(other / "pixi.lock")
-    wanted = '[dependencies]\npython = "*"\n[pypi-dependencies]\ntiny-sdist = "*"\n'
-    for name, index in (("other", OTHER_INDEX), ("w", INDEX)):
-        text = f'[workspace]\nname = "{name}"\nchannels = ["conda-forge"]\nplatforms = ["{here}"]\n'
-        text += f'[pypi-options]\nindex-url = "{index}"\n{wanted}'
-        text += "[tool.pixi-mirror]\nlocks = ['other/pixi.lock']\n"
-        (root / ("other" if name == "other" else "") / "pixi.toml").write_text(text, "utf-8")
-    relock(pypi_world, *some)
+    two_locks(pypi_world, some, [dataclasses.replace(each, index=OTHER_INDEX) for each in some])
     assert pypi_world.verify(*INSTALL, client) == 0
     shutil.rmtree(pypi_world.folder / "_pypi/simple/other.example.org")
     capsys.readouterr()
@@ -87,6 +98,26 @@ def test_one_file_of_two_locks_is_asked_of_the_index_of_each(
     assert capsys.readouterr().err.startswith(
         f"error: other:default/{here}: pixi cannot install it from the channel alone\n"
     )
+
+
+@pytest.mark.parametrize("client", [UV, PIXI])
+def test_who_asks_one_index_for_the_backend_does_not_find_it_on_another(
+    client: str, pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Uv and pip, led to the files of all indexes, do."""
+    here, found = pypi_world.platforms[0], pypi_rows(pypi_world.upstream, pypi_world.platforms[0])
+    two_locks(
+        pypi_world,
+        (found["backend"],),
+        (dataclasses.replace(found["sdist"], index=OTHER_INDEX),),
+    )
+    # Whatever installs, the finding is there: pixi is what the lock is for.
+    assert pypi_world.loud(*INSTALL, client, "--only", "other") == 1
+    out, err = capsys.readouterr()
+    assert "error: tiny-sdist 1.0: cannot be built over there: tiny-backend\n" in err
+    reason = "its sdists are built with what pixi does not find: tiny-backend"
+    said = f"not installed by pixi: default/{here}; {reason}\n"
+    assert (f"{here}  install ✓ (uv)" in out, said in out) == (client == "uv", client == "pixi")
 
 
 @pytest.mark.parametrize("client", [UV])
@@ -270,12 +301,12 @@ def test_what_is_in_a_wheel_must_arrive_whatever_its_record_says(
         (
             (TinySdist(name="built", build_requires=("absent>=1", "old; python_version<'3'")),),
             ("pixi", "uv", "pip"),
-            "its sdists are built with what is not in the mirror: absent",
+            "its sdists are built with what CLIENT does not find: absent",
         ),
         (  # of what is there, the version and the tags count
             (TinySdist(name="built", build_requires=("tiny-native>=99",)),),
             ("uv",),
-            "its sdists are built with what is not in the mirror: tiny-native",
+            "its sdists are built with what CLIENT does not find: tiny-native",
         ),
         (  # of markers that nobody can decide, nothing is known to be missing
             (
@@ -285,7 +316,7 @@ def test_what_is_in_a_wheel_must_arrive_whatever_its_record_says(
                 ),
             ),
             ("uv",),
-            "its sdists are built with what is not in the mirror: absent",
+            "its sdists are built with what CLIENT does not find: absent",
         ),
     ],
 )
@@ -307,7 +338,8 @@ def test_why_it_is_not_tried(
             continue
         capsys.readouterr()
         assert pypi_world.loud(*INSTALL, client, "--allow-incomplete", "pypi,build-requires") == 0
-        said = f"not installed by {client}: default/{pypi_world.platforms[0]}; {reason}\n"
+        said = f"not installed by {client}: default/{pypi_world.platforms[0]}; "
+        said += f"{reason.replace('CLIENT', client)}\n"
         out, err = capsys.readouterr()
         assert said in out
         assert "verify: installing" not in err

@@ -115,3 +115,99 @@ def test_of_another_lock_the_manifest_beside_it_says_so(
     locks = "[tool.pixi-mirror]\nlocks = ['other/pixi.lock']"
     manifest.write_text(own.replace("[tool.pixi-mirror]", locks), encoding="utf-8")
     assert verify.main(["--manifest-path", str(manifest), "--level", "files", "-q"]) == code
+
+
+OWN, OTHER = "https://pypi.example.org/simple", "https://other.example.org/simple"
+LINKS = "https://links.example.org/p"
+
+
+def in_two_locks(mirror: Mirror, tmp_path: Path, backend: PypiRow, replaced: str) -> None:
+    """Lock an sdist of `OTHER` in `other`, what builds it here; `replaced`: the `indexes` there."""
+    manifest, lock, other = (mirror.root / x for x in ("pixi.toml", "pixi.lock", "other"))
+    python = rows(tmp_path / "conda", (PYTHON,))
+    mirror.lock([PypiRow(written=sdist("tiny-backend>=1").write(tmp_path), index=OTHER), *python])
+    text = lock.read_text(encoding="utf-8")
+    assert f"    indexes:\n    - {OTHER}\n" in text
+    other.mkdir()
+    (other / "pixi.lock").write_text(
+        text.replace(f"    indexes:\n    - {OTHER}\n", replaced), encoding="utf-8"
+    )
+    own = manifest.read_text(encoding="utf-8")
+    (other / "pixi.toml").write_text(own.replace("mirrored", "other"), encoding="utf-8")
+    locks = "[tool.pixi-mirror]\nlocks = ['other/pixi.lock']"
+    manifest.write_text(own.replace("[tool.pixi-mirror]", locks), encoding="utf-8")
+    mirror.lock([backend, *python])
+    mirror.index()
+
+
+@pytest.mark.parametrize(
+    ("replaced", "index", "code"),
+    [
+        (f"    indexes:\n    - {OTHER}\n", OTHER, 0),
+        (f"    indexes:\n    - {OTHER}\n", OWN, 1),
+        (f"    indexes:\n    - {OTHER}/\n    - https://me:word@pypi.example.org/simple\n", OWN, 0),
+        # What a single row names is not asked.
+        (f"    indexes:\n    - {OWN}\n", OTHER, 1),
+        # Without any, pixi has one of its own.
+        ("", "https://pypi.org/simple", 0),
+        ("", OTHER, 1),
+        (f"    indexes:\n    - {OTHER}\n    find-links:\n    - url: {LINKS}/\n", f"{LINKS}/", 0),
+        (f"    indexes:\n    - {OTHER}\n    find-links:\n    - path: ./p\n", f"{LINKS}/", 1),
+        # A direct URL is of no index.
+        (f"    indexes:\n    - {OTHER}\n", None, 1),
+    ],
+)
+def test_what_is_of_another_index_builds_nothing(
+    mirror: Mirror, tmp_path: Path, replaced: str, index: str | None, code: int
+) -> None:
+    """Seen from one lock alone as from all: then the other's are what the channel has besides."""
+    written = BACKEND.write(tmp_path)
+    plain = f"{LINKS}/{written.path.name}"
+    url = plain if index in {f"{LINKS}/", None} else None
+    digest = "" if index else f"#sha256={written.sha256}"
+    row = PypiRow(written=written, index=index, url=url and url + digest)
+    in_two_locks(mirror, tmp_path, row, replaced)
+    where = ["--manifest-path", str(mirror.root), "--level", "files", "-q"]
+    assert verify.main(where) == code
+    assert verify.main([*where, "--only", "other"]) == code
+
+
+def test_it_is_said_which_index_has_it(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = f"    indexes:\n    - {OTHER}\n"
+    in_two_locks(mirror, tmp_path, PypiRow(written=BACKEND.write(tmp_path), index=OWN), asked)
+    assert verify.main(["--manifest-path", str(mirror.root), "--level", "files", "-q"]) == 1
+    [source] = (x for x in mirror.selection.pypi_artifacts if x.path.name.endswith(".tar.gz"))
+    assert capsys.readouterr().err.endswith(
+        "error: tiny-sdist 1.0: cannot be built over there: tiny-backend\n"
+        "  requires   tiny-backend>=1\n"
+        f"  from       {source.urls[0]}\n"
+        f"  elsewhere  tiny_backend-1.0-py3-none-any.whl of {OWN}\n"
+        "  used by    other:default/linux-64\n" + HELP.replace("locked:", f"locked from {OTHER}:")
+    )
+
+
+def test_one_file_of_two_indexes_counts_for_both(mirror: Mirror, tmp_path: Path) -> None:
+    """Kept from before, too: the pages still name it, until it is removed."""
+    written, python = BACKEND.write(tmp_path), rows(tmp_path / "conda", (PYTHON,))
+    in_two_locks(
+        mirror,
+        tmp_path,
+        PypiRow(written=written, index=OWN),
+        f"    indexes:\n    - {OTHER}\n",
+    )
+    where = ["--manifest-path", str(mirror.root), "--level", "files", "-q"]
+    assert verify.main(where) == 1
+    other = mirror.root / "more"
+    other.mkdir()
+    mirror.lock([PypiRow(written=written, index=OTHER), *python])
+    (mirror.root / "pixi.lock").rename(other / "pixi.lock")
+    mirror.lock([PypiRow(written=written, index=OWN), *python])
+    manifest = mirror.root / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8")
+    text = text.replace("'other/pixi.lock'", "'other/pixi.lock', 'more/pixi.lock'")
+    manifest.write_text(text, encoding="utf-8")
+    mirror.index()
+    assert verify.main(where) == 0
+    assert verify.main([*where, "--only", "other"]) == 0
