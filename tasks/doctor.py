@@ -14,8 +14,8 @@ from scripts.core.files import is_dir
 from scripts.core.report import Report
 from scripts.doctor.mirror import MirrorLocation, find_mirror
 from scripts.doctor.stage import ConfiguredClient, doctor
-from scripts.workspace.settings import SettingOverrides, add_setting_options, overrides_from
-from scripts.workspace.workspace import open_workspace
+from scripts.workspace.settings import add_setting_options, overrides_from
+from scripts.workspace.workspace import workspace_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
 
 def _own_mirror(options: argparse.Namespace) -> MirrorLocation:
     """Return the channel folder of the workspace; only here is one needed."""
-    workspace = open_workspace(options.manifest_path, SettingOverrides())
+    workspace = workspace_from(options)
     if not is_dir(workspace.place.folder):
         raise usage_error(
             workspace.settings.channel_dir,

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "say what `mirror` would download, what is there, what is retained, what cannot be "
         "mirrored and how much room is left; change nothing",
     )
-    add_setting_options(parser, "mirror")
+    add_setting_options(parser, "plan")
     add_kept_locks_option(parser)
     add_only_option(parser)
     parser.add_argument(

@@ -206,7 +206,8 @@ def _remote_lock(
     """
     if kept is None:
         message = "this remote lock has not been fetched yet"
-        raise usage_error(location, message, help="pixi run fetch")
+        of = ("channel folder", workspace.settings.channel_dir)  # an option may have named another
+        raise usage_error(location, message, of, help="pixi run fetch")
     file = replace(parse_lock(kept.text, location), data=kept.text.encode())
     lock = replace(
         mirrored_lock(location, workspace.root, None, file), entry=entry, kept=kept.checked

@@ -187,14 +187,15 @@ class Settings:
         _folder,
         default="local-channel",
         metavar="DIR",
-        tasks="bundle diff fetch index lock locks mirror prune rollback snapshots upstream verify",
+        tasks="bundle channels diff doctor fetch index lock locks mirror plan prune rollback"
+        " snapshots upstream verify why",
         help="the channel folder, relative to the manifest's (default: local-channel)",
     )
     layout: Layout = _setting(  # noqa: RUF009 - it makes a dataclass field
         partial(_word, known=Layout),
         default="flat",
         metavar="{" + ",".join(Layout) + "}",
-        tasks="channels fetch index locks mirror upstream verify",
+        tasks="channels fetch index locks mirror plan upstream verify",
         help="one channel, or a folder for each upstream channel (default: flat)",
     )
     jobs: int | None = _setting(
@@ -208,42 +209,42 @@ class Settings:
         _locks,
         default=[],
         metavar="PATH",
-        tasks="channels diff fetch index locks mirror prune upstream verify why",
+        tasks="channels diff fetch index locks mirror plan prune upstream verify why",
         help="mirror these locks, too: paths, patterns like '**/pixi.lock', URLs",
     )
     environments: tuple[str, ...] | None = _setting(
         _names,
         default=None,
         metavar="ENV",
-        tasks="channels doctor fetch index lock locks mirror platforms upstream verify why",
+        tasks="channels doctor fetch index lock locks mirror plan platforms upstream verify why",
         help="these environments alone",
     )
     exclude_environments: tuple[str, ...] = _setting(
         _any_names,
         default=[],
         metavar="ENV",
-        tasks="channels doctor fetch index lock locks mirror platforms upstream verify why",
+        tasks="channels doctor fetch index lock locks mirror plan platforms upstream verify why",
         help="leave these environments out ('' for none)",
     )
     platforms: tuple[str, ...] | None = _setting(
         _names,
         default=None,
         metavar="PLATFORM",
-        tasks="channels doctor fetch index lock locks mirror upstream verify why",
+        tasks="channels doctor fetch index lock locks mirror plan upstream verify why",
         help="these platforms alone",
     )
     pypi: bool = _setting(
         _flag,
         default=True,
         metavar="",
-        tasks="channels doctor fetch index lock locks mirror upstream verify why",
+        tasks="channels doctor fetch index lock locks mirror plan upstream verify why",
         help="mirror the PyPI packages of pixi.lock, too (default)",
     )
     allow_incomplete: frozenset[IncompleteKind] = _setting(
         _kinds,
         default=[],
         metavar="KIND",
-        tasks="doctor mirror verify",
+        tasks="doctor mirror plan verify",
         help="do not mind what cannot be mirrored, or is wrong upstream: "
         + ", ".join(IncompleteKind),
     )
@@ -251,7 +252,7 @@ class Settings:
         _flag,
         default=False,
         metavar="",
-        tasks="doctor fetch locks mirror upstream verify",
+        tasks="doctor fetch locks mirror plan upstream verify",
         help="take artifacts for which the lock has no digest",
     )
     grace: timedelta = _setting(  # noqa: RUF009

@@ -18,7 +18,7 @@ from scripts.keep.snapshot_trees import locks_of
 from scripts.keep.snapshots import read_snapshots
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
-from tasks import channels, fetch, index, locks, mirror, plan, prune, rollback, verify
+from tasks import channels, doctor, fetch, index, locks, mirror, plan, prune, rollback, verify, why
 from tests.support.locks import EnvironmentRows, PlatformRows, write_lock
 from tests.support.packages import TinyPackage
 from tests.support.replies import Reply, login_page, status
@@ -675,7 +675,8 @@ def test_a_remote_lock_is_renewed_by_fetch_and_kept_for_all_else(
 
     assert several.task(verify.main, "-q") == 2
     assert capsys.readouterr().err == (
-        f"error: {several.url}: this remote lock has not been fetched yet\nhelp: pixi run fetch\n"
+        f"error: {several.url}: this remote lock has not been fetched yet\n"
+        "  channel folder  local-channel\nhelp: pixi run fetch\n"
     )
     assert several.task(mirror.main, "--level", "files,index", "-q") == 0
     assert asked() == [None]
@@ -694,6 +695,41 @@ def test_a_remote_lock_is_renewed_by_fetch_and_kept_for_all_else(
     several.lock(several.upstream.folder / "git" / "pixi.lock", row, platform="osx-arm64")
     assert several.task(fetch.main, "-q") == 0
     assert "osx-arm64/newer-1.0-0.conda" in several.artifacts()
+
+
+def test_the_channel_folder_of_an_option_is_that_of_all_tasks(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = ("--channel-dir", "../other")
+    assert several.task(mirror.main, *other, "--level", "files,index", "-q") == 0
+    capsys.readouterr()
+    tasks = {channels: (), why: ("remote",), locks: (), plan: ()}
+    for task, options in tasks.items():
+        assert several.task(task.main, *options, *other) == 0, capsys.readouterr().err
+    capsys.readouterr()
+    lock = ("--lock", str(several.own / "pixi.lock"))
+    assert several.task(doctor.main, *lock, *other) == 1  # pixi is not led there
+    assert f"looked at: {(several.root / 'other').as_uri()} (flat)" in capsys.readouterr().out
+    # The controls: elsewhere is nothing, and it is said where that is.
+    for task in (channels, locks):
+        assert several.task(task.main, "--channel-dir", "none") == 2
+        assert capsys.readouterr().err == (
+            f"error: {several.url}: this remote lock has not been fetched yet\n"
+            "  channel folder  none\nhelp: pixi run fetch\n"
+        )
+    assert several.task(doctor.main, *lock) == 2
+    assert "local-channel: there is no such channel folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--grace=1d", "--proof-max-age=1d", "--jobs=1"])
+def test_a_plan_takes_no_option_that_it_would_not_use(
+    several: Several, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        several.task(plan.main, option)
+    assert caught.value.code == 2
+    assert f"error: unrecognized arguments: {option}" in capsys.readouterr().err
+    assert several.task(mirror.main, option, "--level", "files", "-q") == 0  # the control
 
 
 def test_one_that_cannot_be_reached(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
