@@ -99,9 +99,8 @@ def take_snapshot(
             return _report_standing(workspace, before, made_by, locks)
         if before is None and not files:
             return Report()
-        described = _describe_locks(workspace, locks, before)
-        if restored is not None:
-            described = _kept_locks(place, restored)
+        described = _kept_locks(place, restored) if restored else None
+        described = described or _describe_locks(workspace, locks, before)
         snapshot = new_snapshot(
             files,
             made_by=made_by,
