@@ -58,6 +58,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     workspace = workspace_from(options)
     locks = read_locks(workspace, console)
     selection = read_selection(workspace, locks, only=options.only)
+    users = read_users(workspace, locks)  # refuses what has another layout
     if options.self_check:
         from scripts.verify.self_check.stage import self_check
 
@@ -69,7 +70,6 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         strict=options.strict,
         is_of_one_lock=options.only is not None,
     )
-    users = read_users(workspace, locks)
     if options.only:  # another lock may say more of what is in both
         united = {each.path: each for each in read_selection(workspace, locks).artifacts}
         artifacts = tuple(united.get(each.path, each) for each in selection.artifacts)

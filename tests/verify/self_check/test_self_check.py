@@ -431,6 +431,21 @@ def test_a_disk_on_which_no_copy_can_be_made(
     assert not folder.exists()
 
 
+def test_another_layout_is_named_as_by_any_task(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _foreign(world, "far")
+    wrong = ("--layout", "by-channel")
+    said = []
+    for options in ((*wrong, "--level", "files"), (*wrong, "--self-check")):
+        assert world.verify(*options) == 2
+        said.append(capsys.readouterr().err)
+    message = "the layout of this channel is flat, not by-channel"
+    assert said[0].startswith(f"error: local-channel: {message}\n")
+    assert said[1] == said[0]
+    assert world.verify("--layout", "flat", "--self-check") == 0  # the control
+
+
 def test_nothing_to_break(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(world.folder)
     assert world.verify("--self-check") == 2
