@@ -120,13 +120,28 @@ def compare_pixi_configuration(
         lines = ("pixi: the lock names this mirror itself, and nothing leads away from it",)
     elif by_mirrors:
         lines = (f"pixi: led to this mirror by [mirrors]; read: {', '.join(config.files)}",)
+    reason = _NOT_LED if mirror.is_http else _LOCKED_THERE
+    if mirror.is_http and config.offline_by:
+        places |= dict.fromkeys(each.place for each in diagnoses if _asks_mirror(each))
+        reason = f"{_NOT_LED}, and is offline" if away else "pixi is offline"
+        problems = (*problems, _offline(config.offline_by))
     return Redirection(
         lines=(*lines, *_secrets_sent(diagnoses)),
         problems=problems,
         data=data,
         not_redirected=frozenset(places),
-        reason=_NOT_LED if mirror.is_http else _LOCKED_THERE,
+        reason=reason,
     )
+
+
+def _asks_mirror(diagnosis: Diagnosis) -> bool:
+    return any(each.availability not in _NOT_OF_MIRROR for each in diagnosis.verdicts)
+
+
+def _offline(said_by: str) -> Problem:
+    message = "makes pixi offline, which forbids HTTP, to this mirror and on loopback too"
+    help_ = "unset PIXI_OFFLINE" if said_by == "PIXI_OFFLINE" else "offline = false there"
+    return finding_problem(said_by, message, help=help_)
 
 
 def _led_away(

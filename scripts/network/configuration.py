@@ -59,8 +59,9 @@ class PixiConfig:
 
     Fields that may hold a password are not in its repr. `uses_keyring`: the program `keyring` is
     asked for the passwords of indexes; `insecure_hosts` (`host`, `host:8443`, `https://host`, `*`)
-    are those whose certificates are not verified. `files` are those read, the strongest first;
-    `mirror_files` name the file that each prefix of `mirrors` is written in.
+    are those whose certificates are not verified. `offline_by` names the file or the variable that
+    makes pixi offline, empty where the strongest that speaks of it says that it is not. `files` are those
+    read, the strongest first; `mirror_files` name the file that each prefix of `mirrors` is written in.
     """
 
     mirrors: Mirrors = field(default=(), repr=False)
@@ -75,6 +76,7 @@ class PixiConfig:
     s3_options: tuple[S3Options, ...] = ()
     uses_keyring: bool | None = None
     insecure_hosts: tuple[str, ...] = ()
+    offline_by: str | None = None
     files: tuple[str, ...] = ()
 
 
@@ -91,7 +93,11 @@ def read_pixi_config(root: Path, environ: Mapping[str, str]) -> PixiConfig:
         if text is not None:
             config = merge_configs(config, parse_pixi_config(text, str(path)))
     certs = _root_certs(environ.get("PIXI_TLS_ROOT_CERTS"), "PIXI_TLS_ROOT_CERTS")
-    return dataclasses.replace(config, tls_root_certs=certs or config.tls_root_certs)
+    offline_by, variable = config.offline_by, environ.get("PIXI_OFFLINE")
+    if variable is not None:
+        offline_by = "PIXI_OFFLINE" if variable.lower() in _YES else ""
+    certs = certs or config.tls_root_certs
+    return dataclasses.replace(config, tls_root_certs=certs, offline_by=offline_by)
 
 
 def home_of(environ: Mapping[str, str]) -> Path | None:
@@ -165,6 +171,7 @@ def parse_pixi_config(text: str, subject: str) -> PixiConfig:
         s3_options=parse_s3_options(top.table("s3-options")),
         uses_keyring=_uses_keyring(pypi),
         insecure_hosts=pypi.strings("allow-insecure-host"),
+        offline_by=(subject if top.boolean("offline") else "") if "offline" in top.fields else None,
         files=(subject,),
     )
 

@@ -39,6 +39,29 @@ def test_the_users_own_file_counts(
     assert f"pixi: led to this mirror by [mirrors]; read: {tmp_path / 'config.toml'}\n" in out
 
 
+def test_a_pixi_that_is_offline_asks_no_mirror(
+    flat: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat.lock(flat.row("lib"))
+    lines = f'[mirrors]\n"{CHANNEL}" = ["URL"]\n'
+    message = "makes pixi offline, which forbids HTTP, to this mirror and on loopback too"
+    code, _, err = _ask(flat, f"offline = true\n{lines}")
+    assert (code, flat.ask()[1].splitlines()[0]) == (1, "no: pixi is offline")
+    assert "configuration ✗" in flat.ask()[1]
+    assert err.splitlines()[1:] == [
+        f"error: ROOT/.pixi/config.toml: {message}",
+        "help: offline = false there",
+    ]
+    code, _, err = _ask(flat, "offline = true\n")
+    assert (code, err.count("error: ")) == (1, 2)
+    assert flat.ask()[1].splitlines()[0] == "no: pixi is not led to this mirror, and is offline"
+    assert _ask(flat, f"offline = false\n{lines}")[0] == 0  # the control
+    monkeypatch.setenv("PIXI_OFFLINE", "1")
+    code, out, err = flat.ask()
+    assert (code, out.splitlines()[0]) == (1, "no: pixi is offline")
+    assert err.endswith(f"error: PIXI_OFFLINE: {message}\nhelp: unset PIXI_OFFLINE\n")
+
+
 def test_a_line_that_leads_elsewhere_is_replaced(flat: Asker) -> None:
     flat.lock(flat.row("lib"))
     code, lines, err = _ask(flat, f'[mirrors]\n"{CHANNEL}" = ["https://old.example.org", "URL"]\n')

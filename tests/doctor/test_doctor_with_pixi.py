@@ -136,6 +136,26 @@ def test_one_line_does_for_conda_anaconda_org(
     assert written == f'[mirrors]\n"https://conda.anaconda.org" = ["{upstream.url}"]\n'
 
 
+def test_a_pixi_that_is_offline_asks_no_mirror(
+    tmp_path: Path, upstream: Upstream, pixi: Pixi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the doctor says of a setting, pixi does: refuse, and install without it."""
+    folder, consumer = _mirrored(tmp_path, "by-channel", (CHANNEL, OTHER))
+    ask = ["--lock", str(consumer / "pixi.lock"), "--mirror", _serve(upstream, folder)]
+    config = pixi.home / "config.toml"
+    config.write_text(f'[mirrors]\n"https://conda.anaconda.org" = ["{upstream.url}"]\n')
+    own = consumer / ".pixi" / "config.toml"
+    own.parent.mkdir()
+    for offline, code in (("true", 1), ("false", 0)):
+        own.write_text(f"offline = {offline}\n", encoding="utf-8")
+        assert doctor.main(ask) == code
+        assert (f"error: {own}: makes pixi offline" in capsys.readouterr().err) == bool(code)
+        done = pixi.run(consumer, "install", "--frozen")
+        assert done.returncode == code
+        assert ("offline" in done.stderr) == bool(code)
+    assert _installed(consumer) == {"one", "two"}
+
+
 @pytest.mark.parametrize("layout", ["flat", "by-channel"])
 def test_the_lines_lead_pixi_from_a_bucket(
     layout: str, tmp_path: Path, upstream: Upstream, pixi: Pixi, capsys: pytest.CaptureFixture[str]

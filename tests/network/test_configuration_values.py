@@ -265,6 +265,29 @@ def test_the_environment_chooses_the_certificates(tmp_path: Path) -> None:
     )
 
 
+def test_the_strongest_that_speaks_of_offline_wins(tmp_path: Path) -> None:
+    """As pixi does: a variable over all files, and the workspace's own over the user's."""
+    home, own = tmp_path / "home", tmp_path / ".pixi" / "config.toml"
+    for folder in (home, own.parent):
+        folder.mkdir()
+    nobody = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "PIXI_HOME": str(home)}
+
+    def said_by(**variables: str) -> str | None:
+        return read_pixi_config(tmp_path, nobody | variables).offline_by
+
+    assert said_by() is None
+    (home / "config.toml").write_text("offline = true")
+    assert said_by() == str(home / "config.toml")
+    own.write_text("tls-no-verify = true")
+    assert said_by() == str(home / "config.toml")
+    own.write_text("offline = false")
+    assert said_by() == ""
+    assert said_by(PIXI_OFFLINE="1") == "PIXI_OFFLINE"
+    own.write_text("offline = true")
+    assert said_by() == str(own)
+    assert said_by(PIXI_OFFLINE="false") == ""
+
+
 @given(st.lists(st.sampled_from(["https://a", "https://a/b/", "http://c:8/d"]), max_size=6))
 def test_each_prefix_stands_once(prefixes: list[str]) -> None:
     texts = [f'[mirrors]\n"{each}" = ["https://m{at}"]' for at, each in enumerate(prefixes)]
