@@ -69,6 +69,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         reports=tuple(dict.fromkeys(options.report or ())),
         strict=options.strict,
         is_of_one_lock=options.only is not None,
+        not_looked_at=tuple(x.label for x in locks if options.only not in {None, x.label}),
     )
     if options.only:  # another lock may say more of what is in both
         united = {each.path: each for each in read_selection(workspace, locks).artifacts}

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     selection = read_selection(
         workspace, read_locks(workspace, console), only=options.only, layout=Layout.BY_CHANNEL
     )
-    return why_report(options.name, selection)
+    return why_report(options.name, selection, only=options.only)
 
 
 if __name__ == "__main__":

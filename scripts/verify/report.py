@@ -55,6 +55,8 @@ class Results:
     """The retained artifacts that a solver would take before what is locked."""
     shared_with: tuple[str, ...]
     seconds: Mapping[Level, float]
+    not_looked_at: tuple[str, ...]
+    """The labels of locks; where there are any, one other alone was looked at."""
 
     @property
     def attempts(self) -> tuple[InstallAttempt, ...]:
@@ -91,7 +93,8 @@ def place_rows(results: Results) -> Iterator[tuple[dict[str, Any], PlatformPacka
     True, false, or None where nothing is wrong, but not all is proven.
     """
     for place, _, packages in places_of(results.selection):
-        row: dict[str, Any] = {**place_json(place)}
+        alone = {"lock": results.selection.locks[0].label} if results.not_looked_at else {}
+        row: dict[str, Any] = {**alone, **place_json(place)}
         proven = row["proven"] = dict[str, str]()
         for level in sorted(results.levels - {Level.INSTALL}):
             result = results.results.get(level)
@@ -109,8 +112,9 @@ def place_rows(results: Results) -> Iterator[tuple[dict[str, Any], PlatformPacka
 
 
 def place_columns(results: Results) -> list[str]:
-    """Name what tells a place from others: its lock, too, where there is more than one."""
-    return ["lock"] * (len(results.selection.locks) > 1) + ["environment", "platform"]
+    """Name what tells a place from others: its lock, too, where more than one is mirrored."""
+    are_several = len(results.selection.locks) > 1 or bool(results.not_looked_at)
+    return ["lock"] * are_several + ["environment", "platform"]
 
 
 def _attempt_row(attempt: InstallAttempt) -> dict[str, Any]:

@@ -54,7 +54,8 @@ class VerifyOptions:
 
     `reports` are files (of REPORT_FORMS) for those who approve a transfer. `strict`: untracked
     files are findings. `remembers`: what earlier runs have proven is not proven again.
-    `is_of_one_lock`: no artifact is read that the selection does not name.
+    `is_of_one_lock`: no artifact is read that the selection does not name; `not_looked_at` are the
+    labels of the locks that it is not of.
     """
 
     levels: frozenset[Level] = frozenset(Level)
@@ -63,6 +64,7 @@ class VerifyOptions:
     strict: bool = False
     remembers: bool = False
     is_of_one_lock: bool = False
+    not_looked_at: tuple[str, ...] = ()
 
     @property
     def not_proven(self) -> list[str]:
@@ -193,6 +195,7 @@ def _look(
         still_offered=offered or (),
         shared_with=tuple(users.lines()),
         seconds=seconds,
+        not_looked_at=options.not_looked_at,
     )
 
 

@@ -189,6 +189,8 @@ def _places(results: Results) -> Iterator[tuple[str, ...]]:
 def _not_proven(results: Results, report: Report) -> Iterator[str]:
     """Yield all that a reader might take for proven, and is not."""
     rows: Any = report.data["environments"]
+    if results.not_looked_at:
+        yield f"locks: not looked at: {', '.join(results.not_looked_at)}"
     for level in Level:
         if level not in results.levels:
             yield f"{level}: was not looked at"

@@ -46,10 +46,11 @@ class Reason:
     """Why it is not in the mirror; None: it is."""
 
 
-def why_report(name: str, selection: Selection) -> Report:
+def why_report(name: str, selection: Selection, *, only: str | None = None) -> Report:
     """Find a package by its name, conda's or PyPI's, in every place that is mirrored.
 
     A conda package is found by the names in its `purls` too, which PyPI packages call it by.
+    `only`: the selection is of the lock with this label alone.
     """
     sets = tuple(plan_sets(selection))
     reasons = [reason for each in sets for reason in _reasons(name, each)]
@@ -58,9 +59,10 @@ def why_report(name: str, selection: Selection) -> Report:
         names = {x.name for each in sets for x in each.rows.all_packages}
         names |= {x.name for each in sets for x in each.rows.pypi}
         advice = did_you_mean(name.lower(), sorted(names), _ALIKE)
-        message = f"is in none of the {len(sets)} environments and platforms that are mirrored"
+        of = f" of {only}" if only else ""
+        message = f"is in none of the {len(sets)} environments and platforms{of} that are mirrored"
         if len(sets) == 1:
-            message = "is not in the one environment and platform that is mirrored"
+            message = f"is not in the one environment and platform{of} that is mirrored"
         problems = (finding_problem(name, message, help=advice),)
     rows: list[Json] = [
         {

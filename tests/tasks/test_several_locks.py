@@ -200,7 +200,8 @@ def test_what_this_machine_could_install_of_a_lone_lock_is_told(
     only, report = ("--level", "install", "--only", "../lone/team.lock"), several.root / "r.md"
     assert several.task(verify.main, *only, "--report", str(report)) == 0
     assert capsys.readouterr().out == (
-        f"default  {here}  install –\nnot installed: default/{here}; {told}\n"  # noqa: RUF001
+        f"../lone/team.lock  default  {here}  install –\n"  # noqa: RUF001
+        f"not installed: default/{here}; {told}\n"
         f"report: {report}\n"
     )
     assert f"\n- install: was not done for default/{here}; {told}\n" in report.read_text("utf-8")
@@ -210,7 +211,8 @@ def test_what_this_machine_could_install_of_a_lone_lock_is_told(
     (several.root / "lone" / "pixi.toml").write_text(manifest)
     options = ("--level", "install", "--client", "rattler", "--locks", "../lone/pixi.lock")
     assert several.task(verify.main, *options, "--only", "../lone/pixi.lock") == 0
-    assert capsys.readouterr().out.startswith(f"default  {here}  install ✓ (py-rattler")
+    out = capsys.readouterr().out
+    assert out.startswith(f"../lone/pixi.lock  default  {here}  install ✓ (py-rattler")
 
 
 def test_only_names_a_lock_that_there_is(
@@ -236,6 +238,33 @@ def test_only_names_a_lock_that_there_is(
         "../lone/team.lock",
         several.url,
     ]
+
+
+def test_a_report_of_one_lock_says_so(
+    several: Several, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever approves the transfer would else take it for one of all that is carried."""
+    assert several.task(mirror.main, "--level", "files", "-q") == 0
+    options = ("--level", "files", "--report", str(tmp_path / "r.md"))
+    others = f"- locks: not looked at: mirror, ../lone/team.lock, {several.url}"
+    capsys.readouterr()
+    assert several.task(verify.main, "--only", "service", *options) == 0
+    assert capsys.readouterr().out.startswith("service  default  linux-64  files ✓\n")
+    lines = (tmp_path / "r.md").read_text(encoding="utf-8").splitlines()
+    assert "| lock | environment | platform | holds | files | complete |" in lines
+    assert [each for each in lines if each.startswith("| service | default | linux-64 |")]
+    assert others.replace("_", "\\_") in lines
+    assert several.task(verify.main, "--only", "service", "--json", "--level", "files") == 0
+    (row,) = json.loads(capsys.readouterr().out)["environments"]
+    assert row["lock"] == "service"
+    # Controls: of all locks, and of the only one there is.
+    assert several.task(verify.main, *options, "-q") == 0
+    assert "locks: not looked at" not in (tmp_path / "r.md").read_text(encoding="utf-8")
+    several.manifest("mirror", ["own"])
+    assert several.task(verify.main, "--only", "mirror", *options, "-q") == 0
+    text = (tmp_path / "r.md").read_text(encoding="utf-8")
+    assert "| environment | platform | holds |" in text
+    assert "locks: not looked at" not in text
 
 
 def test_locks_are_shown(several: Several, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,7 +79,7 @@ def test_none_has_it(several: Several, capsys: pytest.CaptureFixture[str]) -> No
     # Control: nothing that is there is like it.
     assert several.task(why.main, "bolts", "--only", "service") == 1
     assert capsys.readouterr().err.endswith(
-        "error: bolts: is not in the one environment and platform that is mirrored\n"
+        "error: bolts: is not in the one environment and platform of service that is mirrored\n"
     )
 
 
