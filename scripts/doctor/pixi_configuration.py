@@ -20,7 +20,7 @@ from scripts.core.report import Json, Line, flattened, named
 from scripts.core.typed_values import toml_string
 from scripts.doctor.diagnose import Availability, Diagnosis, Verdict, all_verdicts
 from scripts.doctor.mirror import Mirror, MirrorLocation, plain_url
-from scripts.index.pypi_pages import INDEX, MAPPING
+from scripts.index.pypi_pages import INDEX, MAPPING, other_bytes
 from scripts.lock.location import is_remote
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.pypi import is_direct, pypi_artifacts
@@ -237,7 +237,10 @@ def _pypi_to_paste(environments: Iterable[LockedEnvironment], mirror: Mirror) ->
 
 
 def _edits_before(environments: Iterable[LockedEnvironment], mirror: Mirror) -> Iterator[Line]:
-    """Say what of the manifest leads away from the pages of the mirror, as far as a lock tells."""
+    """Say what of the manifest leads away from the pages of the mirror, as far as a lock tells.
+
+    And where those pages may lead to other bytes than the lock's.
+    """
     every = list(environments)
     records = [record for each in every for rows in each.platforms for record in rows.pypi]
     found = (*(x for each in every for x in each.indexes), *(x.index for x in records))
@@ -248,6 +251,7 @@ def _edits_before(environments: Iterable[LockedEnvironment], mirror: Mirror) -> 
         yield named(_OTHER_INDEXES, "index URL", sorted(indexes))
     if direct:
         yield named(_DIRECT_URLS, "package", sorted(direct))
+    yield from (f"warning: {each}" for each in other_bytes(mirror.pypi.values()))
 
 
 def _secrets_sent(diagnoses: Iterable[Diagnosis]) -> tuple[str, ...]:

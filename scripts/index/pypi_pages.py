@@ -26,7 +26,14 @@ from scripts.core.report import Json
 from scripts.core.scratch import is_scratch
 from scripts.core.typed_values import typed
 from scripts.index.repodata import damaged_index
-from scripts.lock.pypi import ARCHIVES, FILES, index_folder, is_project_name, public_fragment
+from scripts.lock.pypi import (
+    ARCHIVES,
+    FILES,
+    index_folder,
+    is_project_name,
+    public_fragment,
+    pypi_artifacts,
+)
 
 INDEX: Final = PurePosixPath(PYPI_FOLDER, "index")
 """Folder of the files of all indexes, by name."""
@@ -292,6 +299,27 @@ def distinct(records: Iterable[PypiRecord]) -> tuple[PypiRecord, ...]:
     """Return the rows of one file, one for each index and URL, in an order of their own."""
     found = {(each.index or "", each.location): each for each in records}
     return tuple(found[key] for key in sorted(found))
+
+
+def other_bytes(records: Iterable[PypiRecord]) -> Iterator[str]:
+    """Say of which file names `index/` has files with different bytes, and where each is from.
+
+    Below `simple/` each is alone. Rows without a sha256 say nothing.
+    """
+    found: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for each in records:
+        if each.sha256 is not None:
+            name = next(pypi_artifacts(each)).path.name
+            by_sha256 = found.setdefault((each.name, name), {})
+            source = without_secrets(each.index or each.location)
+            by_sha256.setdefault(each.sha256, set()).add(source)
+    for (project, name), some in sorted(found.items()):
+        if len(some) > 1:
+            sources = ", ".join(sorted(set().union(*some.values())))
+            yield (
+                f"{INDEX / project} has {name} with different bytes, from {sources}: without a"
+                " hash, pip and uv may take either there, and so may pixi where it locks from it"
+            )
 
 
 def render_mapping(artifacts: Iterable[Artifact], before: Mapping[str, str | None]) -> bytes:

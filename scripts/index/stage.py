@@ -46,6 +46,7 @@ from scripts.index.pypi_index import (
     publish_pypi,
     read_pypi_index,
 )
+from scripts.index.pypi_pages import other_bytes
 from scripts.index.repodata import REPODATA
 from scripts.lock.model import OLDEST_COMPLETE
 from scripts.lock.select import Selection, differing_rows
@@ -357,6 +358,8 @@ def _report(
     untracked = [str(each.path) for each in files.untracked]
     if untracked:
         lines.append(named("untracked, and not indexed:", "file", untracked))
+    all_rows = (*pypi.rows, *(row for each in kept for row in each.rows))
+    lines += (f"warning: {each}" for each in other_bytes(all_rows))
     return Report(
         lines=tuple(lines),
         data={

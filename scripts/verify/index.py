@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache, Fingerprint
@@ -27,6 +28,7 @@ from scripts.index.file_classes import (
     read_channels,
 )
 from scripts.index.publish import read_locked_records
+from scripts.index.pypi_pages import other_bytes
 from scripts.index.readback import read_subdir_index
 from scripts.index.repodata import REPODATA, SHARDS, index_problem
 from scripts.lock.select import Selection
@@ -58,8 +60,11 @@ def check_index(
     """
     folder = place.folder
     key = proofs.key(Level.INDEX, _dependencies(folder, selection, kept, waiting, proofs))
+    rows = (*selection.pypi_rows, *(row for each in kept for row in each.rows))
+    caveats = tuple(f"{Level.INDEX}: {each}" for each in other_bytes(rows))
     if proof := proofs.get(key):
-        return LevelResult(proven={where: proof.when for where, _, _ in places_of(selection)})
+        proven = {where: proof.when for where, _, _ in places_of(selection)}
+        return LevelResult(proven=proven, lines=caveats, caveats=caveats)
 
     found = [*_compare_channels(folder, read_channels(folder, selection, waiting), uses)]
     for problem, files in check_pypi_index(folder, selection, kept, waiting):
@@ -67,7 +72,7 @@ def check_index(
         found.append((problem, frozenset(places)))
     if not found:
         proofs.add(key)
-    return level_result(Level.INDEX, found)
+    return replace(level_result(Level.INDEX, found), lines=caveats, caveats=caveats)
 
 
 def _compare_channels(

@@ -210,7 +210,7 @@ def seconds_text(seconds: float | None) -> str:
 
 
 def _lines(results: Results) -> Iterator[Line]:
-    for level in (Level.ARCHIVES, Level.CLOSURE, Level.SOLVE, Level.INSTALL, Level.FILES):
+    for level in (*(each for each in Level if each is not Level.FILES), Level.FILES):
         if level in results.results:
             yield from results.results[level].lines
     yield from account_lines(results.account)

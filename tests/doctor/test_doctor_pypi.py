@@ -274,6 +274,34 @@ def test_what_has_to_be_edited_away(
 
 
 @pytest.mark.parametrize("place", ["folder", "http"])
+def test_a_lock_made_from_the_mirror_may_have_other_bytes(
+    place: str, pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of one name from two indexes: what the lock has is right, and there is no telling which."""
+    pure = pypi_rows(pypi_world.upstream, pypi_world.platforms[0])["pure"]
+    name, folder = pure.written.path.name, "other.example.org/own"
+    wheel = TinyWheel(name="Tiny.Pure", version="1.1+own.1")
+    written = wheel.write(pypi_world.upstream / "_pypi" / "files" / folder)
+    assert (written.path.name, written.sha256 != pure.written.sha256) == (name, True)
+    url = f"https://{folder}/{name.replace('+', '%2B')}"
+    relock(pypi_world, pure)
+    relock(pypi_world, PypiRow(written=written, index=OTHER_INDEX, url=url))
+    served = _serve(upstream, pypi_world)
+    mirror = served if place == "http" else str(upstream.folder)
+    said = (
+        f"warning: _pypi/index/tiny-pure has {name} with different bytes, from {OTHER_INDEX},"
+        f" {INDEX}: without a hash, pip and uv may take either there, and so may pixi where it"
+        " locks from it"
+    )
+    out = _ask(pypi_world, mirror, capsys)[1]
+    assert "artifacts ✓" in out
+    assert said in out[out.index("conda-pypi-map") :].splitlines()
+    # Control: of another package there is one file.
+    _lock_alone(pypi_world, pypi_rows(pypi_world.upstream, pypi_world.platforms[0])["elsewhere"])
+    assert "different bytes" not in _ask(pypi_world, mirror, capsys)[1]
+
+
+@pytest.mark.parametrize("place", ["folder", "http"])
 def test_files_beside_the_lock_are_to_be_copied(
     place: str, pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -161,6 +161,37 @@ def test_an_index_that_has_its_files_below_has_its_pages_there_too(
     assert verify.main(options) == 1
 
 
+@pytest.mark.parametrize("is_told", [True, False])
+def test_one_name_with_other_bytes_from_another_index_is_told(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, is_told: bool
+) -> None:
+    """Kept from before, too. pixi, led to the pages of each index, is right: nothing fails."""
+    other = "https://me:word@other.example.org/simple"
+    url = "https://other.example.org/files/tiny_b-1.0-py3-none-any.whl"
+    ours = TinyWheel(name="tiny-b", files=(("tiny_b.py", b"OURS = 1\n"),))
+    one = row(tmp_path / "one", TinyWheel(name="tiny-b"))
+    both = [one, row(tmp_path / "two", ours, index=other, url=url)]
+    if not is_told:  # the controls: the same bytes from both, and another version
+        newer = row(tmp_path, replace(ours, version="2.0"))
+        both = [one, replace(one, index=other, url=url), newer]
+    text = (
+        "_pypi/index/tiny-b has tiny_b-1.0-py3-none-any.whl with different bytes, from"
+        " https://other.example.org/simple, https://pypi.example.org/simple: without a"
+        " hash, pip and uv may take either there, and so may pixi where it locks from it"
+    )
+    where, report = ["--manifest-path", str(mirror.root)], tmp_path / "report.md"
+    for some in (both, both, [one]):  # the second time there is nothing to do
+        mirror.lock([*some, *rows(tmp_path, (TinyPackage(name="lib"),))])
+        capsys.readouterr()
+        assert index.main(where) == 0
+        assert (f"warning: {text}" in capsys.readouterr().out.splitlines()) == is_told
+        assert verify.main([*where, "--level", "index", "--report", str(report)]) == 0
+        assert (f"index: {text}" in capsys.readouterr().out.splitlines()) == is_told
+        said = report.read_text(encoding="utf-8")
+        assert ("with different bytes" in said) == is_told
+        assert "word@" not in said
+
+
 @pytest.mark.parametrize("version", [4, 5, 6])
 def test_before_version_7_the_index_is_that_of_the_environment(
     mirror: Mirror, tmp_path: Path, version: int
