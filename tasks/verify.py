@@ -68,7 +68,6 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         verify_options(options),
         reports=tuple(dict.fromkeys(options.report or ())),
         strict=options.strict,
-        is_of_one_lock=options.only is not None,
         not_looked_at=tuple(x.label for x in locks if options.only not in {None, x.label}),
     )
     if options.only:  # another lock may say more of what is in both

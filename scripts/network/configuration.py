@@ -60,8 +60,9 @@ class PixiConfig:
     Fields that may hold a password are not in its repr. `uses_keyring`: the program `keyring` is
     asked for the passwords of indexes; `insecure_hosts` (`host`, `host:8443`, `https://host`, `*`)
     are those whose certificates are not verified. `offline_by` names the file or the variable that
-    makes pixi offline, empty where the strongest that speaks of it says that it is not. `files` are those
-    read, the strongest first; `mirror_files` name the file that each prefix of `mirrors` is written in.
+    makes pixi offline, empty where the strongest that speaks of it says that it is not. `files` are
+    those read, the strongest first; `mirror_files` name the file that each prefix of `mirrors` is
+    written in.
     """
 
     mirrors: Mirrors = field(default=(), repr=False)

@@ -54,8 +54,8 @@ class VerifyOptions:
 
     `reports` are files (of REPORT_FORMS) for those who approve a transfer. `strict`: untracked
     files are findings. `remembers`: what earlier runs have proven is not proven again.
-    `is_of_one_lock`: no artifact is read that the selection does not name; `not_looked_at` are the
-    labels of the locks that it is not of.
+    `not_looked_at` are the labels of locks that the selection is not of: then no artifact is read
+    that it does not name.
     """
 
     levels: frozenset[Level] = frozenset(Level)
@@ -63,7 +63,6 @@ class VerifyOptions:
     reports: tuple[Path, ...] = ()
     strict: bool = False
     remembers: bool = False
-    is_of_one_lock: bool = False
     not_looked_at: tuple[str, ...] = ()
 
     @property
@@ -241,7 +240,7 @@ def _checks(
         with_pypi = bool(selection.pypi_artifacts)
         programs = find_programs(options.clients, os.environ, with_pypi=with_pypi)
     if Level.FILES in options.levels:
-        mine = replace(account, retained=(), others=()) if options.is_of_one_lock else account
+        mine = replace(account, retained=(), others=()) if options.not_looked_at else account
         count = len(artifacts) + len(mine.retained) + len(mine.others)
         check = partial(
             check_files,
