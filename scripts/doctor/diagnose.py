@@ -17,6 +17,7 @@ from scripts.core.subdir import NOARCH
 from scripts.doctor.mirror import Mirror, is_own_file
 from scripts.lock.location import is_remote, keeps_path, url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages, locked_packages
+from scripts.lock.pypi import is_direct
 from scripts.verify.findings import EnvironmentPlatform
 from scripts.workspace.settings import TABLE
 
@@ -43,6 +44,10 @@ class Availability(StrEnum):
     """A file of the consumer's own, which is there."""
 
 
+_DIRECT_URL: Final = (
+    "its keeper mirrors this lock: `pixi run mirror`; or write the URL of what the mirror has in"
+    " place of the manifest's `url`, which `pixi update` keeps, then `pixi lock`"
+)
 _MIRROR: Final = "its keeper mirrors this lock: `pixi run mirror`"
 _NOT_BESIDE: Final = "is a file beside the lock, which has to be copied along"
 _NAME_A_CHANNEL: Final = (
@@ -214,8 +219,9 @@ def _finding(
             help_ = "its keeper adds it: `pixi add`, then `pixi run mirror`"
             if near := [*map(str, _near_misses(verdict, mirror, named))]:
                 details = [("it has", listed(near, _SHOWN, where=""))]
-                update = f"`pixi update {package.name}`"
-                help_ = f"{update} takes what the mirror has, once pixi is led to it"
+                update = f"`pixi update {package.name}` takes what the mirror has, once pixi is led"
+                is_by_url = isinstance(package, PypiRecord) and is_direct(package)
+                help_ = _DIRECT_URL if is_by_url else f"{update} to it"
         case Availability.NOT_MIRRORABLE:
             subject, help_ = redact(verdict.url), _NAME_A_CHANNEL
             message = "nothing can lead pixi from this location to the mirror"

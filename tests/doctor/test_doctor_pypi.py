@@ -180,6 +180,29 @@ def test_another_version_is_named(
     assert "help: `pixi update tiny-pure` takes what the mirror has, once pixi is led to it" in err
 
 
+def test_of_a_direct_url_no_update_takes_another_version(
+    pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a sha256 behind it or without; the control is the same file of an index."""
+    url = _serve(upstream, pypi_world)
+    newer = TinyWheel(name="tiny-direct", version="2.0").write(pypi_world.upstream)
+    update = "help: `pixi update tiny-direct` takes what the mirror has, once pixi is led to it\n"
+    write = (
+        "help: its keeper mirrors this lock: `pixi run mirror`; or write the URL of what the mirror"
+        " has in place of the manifest's `url`, which `pixi update` keeps, then `pixi lock`\n"
+    )
+    location = f"{DIRECT}{newer.path.name}"
+    of_index = PypiRow(written=newer, url=location)
+    hashed = PypiRow(written=newer, index=None, url=f"{location}#sha256={newer.sha256}")
+    unhashed = PypiRow(written=newer, index=None, url=location)
+    for row, said in ((of_index, update), (hashed, write), (unhashed, write)):
+        _lock_alone(pypi_world, row)
+        code, _, err = _ask(pypi_world, url, capsys, "--allow-unhashed")
+        assert code == 1
+        assert f"it has     {pypi_world.path('direct')}" in err
+        assert (said in err, update in err) == (True, said == update)
+
+
 def test_a_damaged_page(
     pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
 ) -> None:
