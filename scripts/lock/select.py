@@ -247,20 +247,23 @@ def _gather(artifacts: Iterable[tuple[Artifact, str]]) -> tuple[Artifact, ...]:
         if not _are_other_artifacts(there, artifact):
             found[path] = _merged(there, artifact), other
             continue
-        problems[path] = usage_problem(
-            path,
-            f"{'two locks name' if label else 'the lock names'} two different artifacts for this"
-            " place",
-            ("one", _bytes_text(there, other)),
-            ("other", _bytes_text(artifact, label)),
-            help=_TWO_MIRRORS if label else f"{_TELL_APART[artifact.is_conda]}, {_TWO_WORKSPACES}",
-        )
+        sides = ("one", _bytes_text(there, other)), ("other", _bytes_text(artifact, label))
+        message = f"{'two locks name' if label else 'the lock names'} two different artifacts"
+        advice = _TWO_MIRRORS if label else f"{_TELL_APART[artifact.is_conda]}, {_TWO_WORKSPACES}"
+        problems[path] = usage_problem(path, f"{message} for this place", *sides, help=advice)
+        # The files beside several locks are hashed by now, those that are there.
+        if label and all(x.is_own_file and x.digest is None for x in (there, artifact)):
+            message = "is missing beside both locks that name it, so that nobody can compare it"
+            advice = f"put it back there, or leave one of them out of `locks` under [{TABLE}]"
+            problems[path] = usage_problem(path, message, *sides, help=advice)
     raise_problems(problems.values())
     return tuple(sorted((x for x, _ in found.values()), key=lambda x: (x.is_conda, str(x.path))))
 
 
 def _bytes_text(artifact: Artifact, label: str) -> str:
     said = artifact.digest.hex if artifact.digest else artifact.size or "no sha256"
+    if label and artifact.is_own_file and not artifact.digest:
+        said = "no file"
     return f"{said} from {redact(artifact.urls[0])}" + (f", of {label}" if label else "")
 
 

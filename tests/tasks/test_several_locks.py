@@ -19,12 +19,13 @@ from scripts.keep.snapshots import read_snapshots
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
 from tasks import channels, doctor, fetch, index, locks, mirror, plan, prune, rollback, verify, why
-from tests.support.locks import EnvironmentRows, PlatformRows, write_lock
+from tests.support.locks import EnvironmentRows, PlatformRows, RawRow, write_lock
 from tests.support.packages import TinyPackage
 from tests.support.replies import Reply, login_page, status
 from tests.support.several import BOTH, OWN, REMOTE, SERVICE, Several, make_several
 from tests.support.upstream import Upstream
 from tests.support.verified import here
+from tests.support.wheels import TinyWheel
 
 ALL = [
     "linux-64/served-1.0-0.conda",
@@ -690,6 +691,40 @@ def test_what_lies_beside_another_lock_is_found_there(several: Several) -> None:
     several.manifest("mirror", ["own"], 'locks = ["../lone/team.lock"]\n')
     assert several.task(mirror.main, "--level", "files,index", "-q") == 0
     assert "noarch/beside-1.0-0.conda" in several.artifacts()
+
+
+def test_a_wheel_that_is_gone_beside_both_locks_is_missing(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That its bytes cannot be compared makes no two artifacts of it."""
+    wheels = [TinyWheel(name="w").write(x / "wheels") for x in (several.own, several.root / "lone")]
+    name = wheels[0].path.name
+    lines = ("name: w", "version: '1.0'", "requires_python: '>=3.8'")
+    row = RawRow(key="pypi", location=f"./wheels/{name}", lines=lines)
+    for folder in (several.own / "pixi.lock", several.root / "lone" / "team.lock"):
+        several.lock(folder, row)
+    several.manifest(
+        "mirror",
+        [],
+        f'locks = ["../lone/team.lock"]\n[pypi-dependencies]\nw = {{ path = "wheels/{name}" }}\n',
+    )
+    assert several.task(fetch.main, "-q") == 0  # the same bytes
+    wheels[1].path.unlink()
+    assert several.task(plan.main, "-q") == 0
+    wheels[0].path.unlink()
+    assert several.task(plan.main, "-q") == 2
+    assert capsys.readouterr().err == (
+        f"error: _pypi/files/local/wheels/{name}: is missing beside both locks that name it, so"
+        " that nobody can compare it\n"
+        f"  one    no file from ./wheels/{name}, of mirror\n"
+        f"  other  no file from {several.root}/lone/wheels/{name}, of ../lone/team.lock\n"
+        "help: put it back there, or leave one of them out of `locks` under [tool.pixi-mirror]\n"
+    )
+    # The control: other bytes beside each are two artifacts.
+    TinyWheel(name="w").write(several.own / "wheels")
+    TinyWheel(name="w", files=(("w.py", b"2"),)).write(several.root / "lone" / "wheels")
+    assert several.task(plan.main, "-q") == 2
+    assert "two locks name two different artifacts for this place" in capsys.readouterr().err
 
 
 def test_a_remote_lock_is_renewed_by_fetch_and_kept_for_all_else(
