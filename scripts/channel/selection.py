@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -73,11 +73,17 @@ def read_whole_selection(workspace: Workspace, locks: Sequence[MirroredLock]) ->
     return _select(workspace, locks, replace(own, layout=run.layout, allow_unhashed=lets_in))
 
 
-def with_digests(workspace: Workspace, selection: Selection) -> Selection:
-    """Fill in the digests that the locks do not have, as far as they are known by now."""
+def with_digests(
+    workspace: Workspace, selection: Selection, pinned: Container[PurePosixPath] = ()
+) -> Selection:
+    """Fill in the digests that the locks do not have, as far as they are known by now.
+
+    What was first seen of a `pinned` path does not count: another lock has its digest.
+    """
     if not any(each.digest is None for each in selection.artifacts):
         return selection
     seen = read_first_seen(workspace.place)
+    seen = {path: digest for path, digest in seen.items() if path not in pinned}
     known = (replace(x, digest=_digest(workspace, x, seen)) for x in selection.artifacts)
     return replace(selection, artifacts=tuple(known))
 
@@ -85,8 +91,9 @@ def with_digests(workspace: Workspace, selection: Selection) -> Selection:
 def _select(workspace: Workspace, locks: Sequence[MirroredLock], settings: Settings) -> Selection:
     if not locks:  # of a channel that came out of a bundle
         return Selection(layout=settings.layout)
-    selections = (_located(_selected(each, each.wanted(settings)), workspace) for each in locks)
-    return unite([with_digests(workspace, each) for each in selections])
+    selections = [_located(_selected(each, each.wanted(settings)), workspace) for each in locks]
+    pinned = {x.path for each in selections for x in each.artifacts if x.digest is not None}
+    return unite([with_digests(workspace, each, pinned) for each in selections])
 
 
 @functools.lru_cache(maxsize=64)  # a run chooses for itself, and for who shares the channel

@@ -174,7 +174,10 @@ def read_channel_state(place: ChannelPaths) -> MirrorState:
 
 
 def read_first_seen(place: ChannelPaths) -> Mapping[PurePosixPath, Digest]:
-    """Read the digests, as of their first download, of artifacts without one in the lock."""
+    """Read the digests, as of their first download, of artifacts without one in the lock.
+
+    Where another lock has pinned other bytes since, theirs.
+    """
     return _read(place.first_seen, _parse_first_seen) or {}
 
 

@@ -136,8 +136,9 @@ def fetch(
     failed = [each for each in results if isinstance(each, FailedDownload)]
     if wanted and not failed:
         shutil.rmtree(place.parts, ignore_errors=True)
-    if unseen := {x.artifact.path: x.digest for x in came if x.artifact.digest is None}:
-        write_first_seen(place, {**state.first_seen, **unseen})
+    new = (x for x in came if x.artifact.digest is None or x.artifact.path in state.first_seen)
+    if seen := {each.artifact.path: each.digest for each in new}:
+        write_first_seen(place, {**state.first_seen, **seen})
     absent = {each.path for each in wanted} - {each.artifact.path for each in came}
     there = [each for each in selection.conda_artifacts if each.path not in absent]
     damaged, opened = check_new_archives(

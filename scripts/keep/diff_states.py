@@ -242,7 +242,7 @@ def _named_in(
         for lock in locks
         if (file := lock_in(workspace, snapshot, lock)) is not None
     ]
-    artifacts = read_whole_selection(workspace, kept).artifacts if kept else ()
+    artifacts = read_whole_selection(workspace, kept).artifacts
     return frozenset(path_of(snapshot.layout, each) for each in artifacts)
 
 

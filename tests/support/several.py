@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, lock_text
 from tests.support.packages import TinyPackage
 from tests.support.upstream import Upstream
+from tests.support.wheels import PypiRow
 
 OWN = TinyPackage(name="own", depends=("both",))
 SERVICE = TinyPackage(name="served", subdir="linux-64", depends=("both",))
@@ -48,7 +49,11 @@ class Several:
         )
 
     def lock(
-        self, path: Path, *rows: LockRow | RawRow, platform: str = "linux-64", name: str = "default"
+        self,
+        path: Path,
+        *rows: LockRow | RawRow | PypiRow,
+        platform: str = "linux-64",
+        name: str = "default",
     ) -> None:
         """Write a lock of one environment on one platform."""
         platforms = (PlatformRows(name=platform, rows=rows),)

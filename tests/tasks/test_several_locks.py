@@ -25,7 +25,7 @@ from tests.support.replies import Reply, login_page, status
 from tests.support.several import BOTH, OWN, REMOTE, SERVICE, Several, make_several
 from tests.support.upstream import Upstream
 from tests.support.verified import here
-from tests.support.wheels import TinyWheel
+from tests.support.wheels import PypiRow, TinyWheel
 
 ALL = [
     "linux-64/served-1.0-0.conda",
@@ -691,6 +691,45 @@ def test_what_lies_beside_another_lock_is_found_there(several: Several) -> None:
     several.manifest("mirror", ["own"], 'locks = ["../lone/team.lock"]\n')
     assert several.task(mirror.main, "--level", "files,index", "-q") == 0
     assert "noarch/beside-1.0-0.conda" in several.artifacts()
+
+
+def test_what_was_first_seen_says_nothing_against_a_lock_that_has_a_digest(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A lock without a digest takes whatever is there, so also what another lock pins."""
+    first, second = TinyWheel(name="w"), TinyWheel(name="w", files=(("w.py", b"2"),))
+    folder = several.upstream.folder / "dl"
+    url = f"{several.upstream.url}/dl/{first.file_name}"
+    manifest = f'[pypi-dependencies]\nw = {{ url = "{url}" }}\n'
+    several.lock(
+        several.own / "pixi.lock", PypiRow(written=first.write(folder), url=url, index=None)
+    )
+    several.manifest("mirror", [], f"allow-unhashed = true\n{manifest}")
+    quick = ("--level", "files,archives,index", "-q")
+    assert several.task(mirror.main, *quick) == 0
+    place = several.channel / "_pypi" / "files"
+    (there,) = place.rglob("*.whl")
+    assert there.read_bytes() == first.data
+    new = second.write(folder)
+    locks = 'allow-unhashed = true\nlocks = ["../lone/team.lock"]\n'
+    several.manifest("mirror", [], f"{locks}{manifest}")
+    for pin, status_ in (("0" * 64, 1), (new.sha256, 0)):
+        pinned = PypiRow(written=new, url=f"{url}#sha256={pin}", index=None)
+        several.lock(several.root / "lone" / "team.lock", pinned)
+        assert several.task(mirror.main, *quick) == status_
+    assert there.read_bytes() == second.data
+    for label in ("mirror", "../lone/team.lock"):
+        assert several.task(verify.main, "--only", label, *quick) == 0
+    # Nor once that lock is taken out: what it has let in is what was seen.
+    several.manifest("mirror", [], f"allow-unhashed = true\n{manifest}")
+    assert several.task(mirror.main, *quick) == 0
+    assert there.read_bytes() == second.data
+    # The control: what nobody pins is held against what was first seen.
+    TinyWheel(name="w", files=(("w.py", b"3"),)).write(folder)
+    there.unlink()
+    capsys.readouterr()
+    assert several.task(mirror.main, *quick) == 1
+    assert "sha256 differs from the one first seen, and" in capsys.readouterr().err
 
 
 def test_a_wheel_that_is_gone_beside_both_locks_is_missing(
