@@ -54,6 +54,13 @@ class MirroredLock:
         beside = self.manifest
         return None if beside is None else self.root / PurePath(beside.file_name).name
 
+    @property
+    def why_alone(self) -> str | None:
+        """Why no manifest says what it is for; None: one does."""
+        if self.is_outdated:
+            return f"{self.location} no longer fits the manifest beside it"
+        return None if self.manifest else f"there is no manifest beside {self.location}"
+
     def renewing(self, help: str) -> str:
         """Return a help with what renews this lock in place of what renews the workspace's own."""
 

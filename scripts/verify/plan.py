@@ -139,10 +139,8 @@ def _declared(
 ) -> Declared | str:
     """Return what the manifest beside a lock has of a place, or say why it has nothing."""
     manifest = lock.manifest
-    if lock.is_outdated:
-        return f"{lock.location} no longer fits the manifest beside it"
     if manifest is None:
-        return f"there is no manifest beside {lock.location}"
+        return str(lock.why_alone)
     environment = manifest.environment(locked.name)
     if environment is None:
         return f"{manifest.file_name} has no such environment"

@@ -570,6 +570,11 @@ def test_another_s_lock_that_no_longer_fits_its_manifest_is_mirrored_as_it_is(
         "../service/pixi.lock no longer fits the manifest beside it"
     )
     assert solved["mirror"]["solved"]
+    assert several.task(verify.main, "--level", "install", "--client", "rattler") == 0
+    reason = "../service/pixi.lock no longer fits the manifest beside it"
+    assert (f"service:default/linux-64; {reason}\n" in capsys.readouterr().out) == (
+        here() == "linux-64"
+    )
     # The control: this workspace's own can be renewed, and is refused.
     own = f'locks = ["../service/pixi.lock"]\n{asked}'
     several.manifest("mirror", ["own"] if of_pypi else ["own", "more"], own)

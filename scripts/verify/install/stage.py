@@ -247,8 +247,8 @@ def _not_installed(
         is_for_here = rows.platform.subdir == here
         if not is_for_here and place not in done:
             yield place, f"this machine is {here}"
-        elif is_for_here and lock.manifest is None:  # nobody says what of it is wanted
-            yield place, f"there is no manifest beside {lock.location}"
+        elif is_for_here and (reason := lock.why_alone):  # nobody says what of it is wanted
+            yield place, reason
         elif place not in tried:
             yield place, "nothing in it is for the clients of this run"
 
