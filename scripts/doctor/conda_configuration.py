@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from scripts.core.channel_paths import Layout
 from scripts.core.channel_url import ANACONDA
@@ -21,6 +23,7 @@ from scripts.core.subdir import NOARCH
 from scripts.doctor.diagnose import Diagnosis
 from scripts.doctor.mirror import Mirror, is_no_url, plain_url
 from scripts.doctor.pixi_configuration import Redirection, lines_by_order
+from scripts.index.repodata import REPODATA
 from scripts.lock.location import is_path
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import every_channel
@@ -32,8 +35,17 @@ _ADD_PIP: Final = "add_pip_as_python_dependency"
 _ALIAS: Final = "channel_alias"
 _NAMING: Final = ("custom_channels", "custom_multichannels")
 _KEYS: Final = ("channels", "default_channels", *_NAMING, _ALIAS, _ADD_PIP)
+# By these conda refuses what it is led to.
+_ALLOWED, _DENIED, _OFFLINE = "allowlist_channels", "denylist_channels", "offline"
+_ONLY_TAR_BZ2, _PROXIES, _FILE_NAMES = "use_only_tar_bz2", "proxy_servers", "repodata_fns"
+_SHARDS: Final = "repodata_use_shards"  # since conda 26
+_NOT_LED: Final = "conda is not led to this mirror"
+_REFUSED: Final = "conda refuses this mirror"
+_NO_PIP: Final = "conda adds pip, which is not there"
 _READABLE: Final = 6  # the version of pixi.lock that conda-lockfiles (0.2.2) takes, and no other
 _TIMEOUT: Final = 60  # seconds; a cold start takes a few
+_PROXY_TIMEOUT: Final = 5  # seconds
+_PROXY_PORTS: Final = {"http": 80, "https": 443}  # where none is said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +53,8 @@ class CondaSettings:
     """What `conda config --show` says of channels; by default, what conda does by itself.
 
     `custom` are the URLs of names, `multiple` of names for several. `sources` are the files, or
-    `CONDA_CHANNELS` and its like, that say something of all this.
+    `CONDA_CHANNELS` and its like, that say something of all this. `proxies` are by scheme or
+    `scheme://host`; `repodata` is the first file that it reads of a subdir.
     """
 
     channels: tuple[str, ...] = ()
@@ -49,6 +62,12 @@ class CondaSettings:
     custom: Mapping[str, str] = field(default_factory=dict)
     multiple: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     adds_pip: bool = True
+    allowed: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
+    is_offline: bool = False
+    only_tar_bz2: bool = False
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    repodata: str = REPODATA
     sources: tuple[str, ...] = ()
 
     def urls(self, channel: str) -> tuple[str, ...]:
@@ -97,6 +116,9 @@ def parse_conda_settings(
         if key in values
     )
     several = shown["custom_multichannels"].items()
+    names = [REPODATA]  # or others, where somebody says so and conda reads no shards
+    if not shown.get(_SHARDS) and any(_FILE_NAMES in values for values in sources.values()):
+        names = shown[_FILE_NAMES]
     return CondaSettings(
         channels=tuple(map(str, shown["channels"])),
         alias=_url(shown[_ALIAS]),
@@ -104,6 +126,12 @@ def parse_conda_settings(
         multiple={name: tuple(map(_url, some)) for name, some in several},
         # conda-rattler-solver reads repodata as it is, and adds nothing
         adds_pip=bool(shown.get(_ADD_PIP, True)) and shown.get("solver") != "rattler",
+        allowed=tuple(map(str, shown.get(_ALLOWED) or ())),
+        denied=tuple(map(str, shown.get(_DENIED) or ())),
+        is_offline=bool(shown.get(_OFFLINE)),
+        only_tar_bz2=bool(shown.get(_ONLY_TAR_BZ2)),
+        proxies=dict(shown.get(_PROXIES) or {}),
+        repodata=str(names[0]),
         sources=tuple(dict.fromkeys(said)),
     )
 
@@ -178,8 +206,8 @@ def compare_conda_configuration(
         overridden_by = [_name(url) for url in every if not _leads(with_line, url, mirror)]
     elif away or len(by_itself) < len(environments):
         options = _options(environments, mirror, by_name=not away)
-    if no_pip:
-        condarc.append(f"{_ADD_PIP}: false")
+    condarc += [f"{_ADD_PIP}: false"] if no_pip else []
+    refused = _refusals(settings, environments, mirror)
 
     lines = [*_lock_lines(lock_version), *(f"for conda, in .condarc: {each}" for each in condarc)]
     if away:
@@ -193,9 +221,11 @@ def compare_conda_configuration(
         lines.append(f"conda: its configuration was not checked: {why}")
         reason = "conda's configuration was not checked"
     else:
-        reason = "conda is not led to this mirror" if away else "conda adds pip, which is not there"
+        reason = _NOT_LED if away else _REFUSED if refused else _NO_PIP
         problems += _findings(known, away, no_pip, options, overridden_by)
-    places = frozenset(x.place for x in diagnoses if x.place.environment in away | no_pip)
+        problems += _refusal_findings(refused)
+    wrong = (away | no_pip).union(*refused.values())
+    places = frozenset(x.place for x in diagnoses if x.place.environment in wrong)
     return Redirection(
         lines=tuple(lines),
         problems=tuple(problems),
@@ -250,6 +280,76 @@ def _findings(
             ("needed by", ", ".join(sorted(no_pip))),
             help=f"the line {_ADD_PIP}: false, in ~/.condarc; or its keeper mirrors it:"
             " `pixi add pip`, then `pixi run mirror`",
+        )
+
+
+def _refusals(
+    settings: CondaSettings, environments: Iterable[LockedEnvironment], mirror: Mirror
+) -> dict[tuple[str, str], list[str]]:
+    """Find the settings by which conda refuses what the mirror has, each with what it does.
+
+    With the names of the environments that it does that to.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    of_all = dict[str, str]()
+    if mirror.is_http and settings.is_offline:
+        of_all[_OFFLINE] = "forbids HTTP, to this mirror too"
+    if settings.repodata != REPODATA:
+        of_all[_FILE_NAMES] = (
+            f"asks for {settings.repodata} first, which no index of pixi-mirror is"
+        )
+    if mirror.is_http and (proxy := _dead_proxy(settings.proxies, mirror.location.url)):
+        of_all[_PROXIES] = f"leads to this mirror by {proxy}, which does not answer"
+    allowed, denied = (
+        {plain_url(url) for each in some for url in settings.urls(each)}
+        for some in (settings.allowed, settings.denied)
+    )
+    for each in environments:
+        asked = {*map(plain_url, mirror.urls_of(every_channel(each)))}
+        reasons = dict(of_all)
+        if asked & denied:
+            reasons[_DENIED] = "names a channel of this mirror"
+        if allowed and not asked <= allowed:
+            reasons[_ALLOWED] = "does not name each channel of this mirror"
+        if settings.only_tar_bz2 and _lacks_tar_bz2(each, mirror):
+            reasons[_ONLY_TAR_BZ2] = "passes over each .conda, and of some the mirror has no other"
+        for reason in reasons.items():
+            found.setdefault(reason, []).append(each.name)
+    return found
+
+
+def _dead_proxy(proxies: Mapping[str, str], url: str) -> str | None:
+    """Return the proxy, without secrets, by which requests asks for a URL, if nobody is there."""
+    from requests.utils import select_proxy
+
+    proxy = select_proxy(url, {**proxies}) or ""
+    parts = urlsplit(proxy)
+    try:
+        port = parts.port or _PROXY_PORTS.get(parts.scheme)
+        if parts.hostname and port:  # of others it is not known
+            socket.create_connection((parts.hostname, port), _PROXY_TIMEOUT).close()
+    except (OSError, ValueError):  # the latter: of a port that is none
+        return redact(proxy)
+    return None
+
+
+def _lacks_tar_bz2(environment: LockedEnvironment, mirror: Mirror) -> bool:
+    """Tell whether the mirror has a package of an environment as `.conda` alone."""
+    packages = [each for rows in environment.platforms for each in rows.packages]
+    paths = (mirror.path_of(each) for each in packages)
+    return any(
+        path.suffix == ".conda" and mirror.record_at(path.with_suffix(".tar.bz2")) is None
+        for path in paths
+    )
+
+
+def _refusal_findings(refused: Mapping[tuple[str, str], list[str]]) -> Iterator[Problem]:
+    for (setting, what), names in refused.items():
+        yield finding_problem(
+            ".condarc",
+            f"{setting} {what}",
+            ("needed by", ", ".join(sorted(names))),
+            help=f"change it where `conda config --show-sources` has {setting}",
         )
 
 

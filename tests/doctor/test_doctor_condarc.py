@@ -365,6 +365,85 @@ def test_what_is_printed_leads_conda_to_the_mirror(
     assert (prefix / "conda-meta" / "lib-1.0-0.json").is_file()
 
 
+# What conda's configuration says, what the doctor says of that (nothing: all is well).
+REFUSALS = [
+    ("denylist_channels: [conda-forge]", "denylist_channels names a channel of this mirror"),
+    ("denylist_channels: [URL/conda-forge/]", "denylist_channels names a channel of this mirror"),
+    ("denylist_channels: [nvidia]", ""),
+    ("allowlist_channels: [a]", "allowlist_channels does not name each channel of this mirror"),
+    ("allowlist_channels: [a, conda-forge]", ""),
+    ("offline: true", "offline forbids HTTP, to this mirror too"),
+    ("offline: false", ""),
+    (
+        "repodata_use_shards: false\nrepodata_fns: [current_repodata.json, repodata.json]",
+        "repodata_fns asks for current_repodata.json first, which no index of pixi-mirror is",
+    ),
+    ("repodata_use_shards: false\nrepodata_fns: [repodata.json]", ""),
+    ("repodata_use_shards: false", ""),
+    ("repodata_fns: [current_repodata.json]", ""),
+    (
+        "use_only_tar_bz2: true",
+        "use_only_tar_bz2 passes over each .conda, and of some the mirror has no other",
+    ),
+    ("use_only_tar_bz2: false", ""),
+    (
+        "proxy_servers: {http: 'http://me:word@127.0.0.1:9'}",
+        "proxy_servers leads to this mirror by http://********@127.0.0.1:9, which does not answer",
+    ),
+    ("proxy_servers: {https: 'http://127.0.0.1:9', 'http://elsewhere': 'http://127.0.0.1:9'}", ""),
+]
+
+
+def _refuse(asker: Asker, condarc: Path, line: str) -> None:
+    """Lead there, but for this line; the package is there as a .conda alone."""
+    asker.lock(asker.row("newer"))
+    text = f"channel_alias: URL\n{line}\n"
+    condarc.write_text(text.replace("URL", asker.url), encoding="utf-8")
+
+
+@pytest.mark.parametrize(("line", "message"), REFUSALS)
+def test_what_conda_refuses_is_not_led_there(
+    line: str, message: str, by_channel: Asker, condarc: Path
+) -> None:
+    _refuse(by_channel, condarc, line)
+    code, out, err = by_channel.ask(*CONDA)
+    if not message:
+        assert (code, out.splitlines()[0]) == (0, "yes")
+        return
+    assert (code, out.splitlines()[0]) == (1, "no: conda refuses this mirror")
+    assert "configuration ✗" in out
+    assert err.split("\n", 1)[1] == (
+        f"error: .condarc: {message}\n"
+        "  needed by  default\n"
+        f"help: change it where `conda config --show-sources` has {message.split(maxsplit=1)[0]}\n"
+    )
+
+
+@pytest.mark.needs_conda
+@pytest.mark.parametrize(("line", "message"), REFUSALS)
+def test_conda_refuses_the_same(
+    line: str, message: str, tmp_path: Path, by_channel: Asker, condarc: Path
+) -> None:
+    """The oracle for it: a conda that is told to install just that."""
+    _refuse(by_channel, condarc, line)
+    code, _, err = by_channel.ask(*CONDA)
+    assert (code, message in err) == (1 if message else 0, True)
+    names = ("-c", "conda-forge", "--override-channels", "lib=1.10")
+    done = _conda("create", "-p", str(tmp_path / "prefix"), "--yes", "--json", *names)
+    assert (done.returncode != 0) == bool(message), done.stdout + done.stderr
+
+
+def test_what_is_no_refusal(flat: Asker, condarc: Path) -> None:
+    """To a folder nobody goes by HTTP, and of a .tar.bz2 nothing is passed over."""
+    lines = "offline: true\nuse_only_tar_bz2: true\nproxy_servers: {http: 'http://127.0.0.1:9'}\n"
+    condarc.write_text(f"channels: ['{flat.folder.as_uri()}']\n{lines}", encoding="utf-8")
+    flat.lock(flat.row("lib"))
+    folder = str(flat.folder)
+    assert flat.ask(*CONDA, mirror=folder)[0] == 0
+    flat.lock(flat.row("newer"))  # the control
+    assert flat.ask(*CONDA, mirror=folder)[0] == 1
+
+
 PIP_LINE = "for conda, in .condarc: add_pip_as_python_dependency: false"
 PIP_PROBLEM = (
     "error: .condarc: conda adds pip to what every python needs, and the mirror has none\n"

@@ -145,6 +145,10 @@ def config(option: str) -> dict[str, Any]:
         },
         "add_pip_as_python_dependency": said.get("add_pip_as_python_dependency", True),
         "solver": said.get("solver", "libmamba"),
+        "repodata_fns": said.get("repodata_fns", ["current_repodata.json", "repodata.json"]),
+        "repodata_use_shards": said.get("repodata_use_shards", True),
+        **{name: said.get(name) for name in ("allowlist_channels", "denylist_channels")},
+        **{name: said.get(name) for name in ("offline", "proxy_servers", "use_only_tar_bz2")},
     }
 
 
