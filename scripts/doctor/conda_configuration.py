@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import socket
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from scripts.core.channel_paths import Layout
 from scripts.core.channel_url import ANACONDA
@@ -37,15 +35,13 @@ _NAMING: Final = ("custom_channels", "custom_multichannels")
 _KEYS: Final = ("channels", "default_channels", *_NAMING, _ALIAS, _ADD_PIP)
 # By these conda refuses what it is led to.
 _ALLOWED, _DENIED, _OFFLINE = "allowlist_channels", "denylist_channels", "offline"
-_ONLY_TAR_BZ2, _PROXIES, _FILE_NAMES = "use_only_tar_bz2", "proxy_servers", "repodata_fns"
+_ONLY_TAR_BZ2, _FILE_NAMES = "use_only_tar_bz2", "repodata_fns"
 _SHARDS: Final = "repodata_use_shards"  # since conda 26
 _NOT_LED: Final = "conda is not led to this mirror"
 _REFUSED: Final = "conda refuses this mirror"
 _NO_PIP: Final = "conda adds pip, which is not there"
 _READABLE: Final = 6  # the version of pixi.lock that conda-lockfiles (0.2.2) takes, and no other
 _TIMEOUT: Final = 60  # seconds; a cold start takes a few
-_PROXY_TIMEOUT: Final = 5  # seconds
-_PROXY_PORTS: Final = {"http": 80, "https": 443}  # where none is said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +49,8 @@ class CondaSettings:
     """What `conda config --show` says of channels; by default, what conda does by itself.
 
     `custom` are the URLs of names, `multiple` of names for several. `sources` are the files, or
-    `CONDA_CHANNELS` and its like, that say something of all this. `proxies` are by scheme or
-    `scheme://host`; `repodata` is the first file that it reads of a subdir.
+    `CONDA_CHANNELS` and its like, that say something of all this. `repodata` is the first file
+    that it reads of a subdir.
     """
 
     channels: tuple[str, ...] = ()
@@ -66,7 +62,6 @@ class CondaSettings:
     denied: tuple[str, ...] = ()
     is_offline: bool = False
     only_tar_bz2: bool = False
-    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     repodata: str = REPODATA
     sources: tuple[str, ...] = ()
 
@@ -130,7 +125,6 @@ def parse_conda_settings(
         denied=tuple(map(str, shown.get(_DENIED) or ())),
         is_offline=bool(shown.get(_OFFLINE)),
         only_tar_bz2=bool(shown.get(_ONLY_TAR_BZ2)),
-        proxies=dict(shown.get(_PROXIES) or {}),
         repodata=str(names[0]),
         sources=tuple(dict.fromkeys(said)),
     )
@@ -298,8 +292,6 @@ def _refusals(
         of_all[_FILE_NAMES] = (
             f"asks for {settings.repodata} first, which no index of pixi-mirror is"
         )
-    if mirror.is_http and (proxy := _dead_proxy(settings.proxies, mirror.location.url)):
-        of_all[_PROXIES] = f"leads to this mirror by {proxy}, which does not answer"
     allowed, denied = (
         {plain_url(url) for each in some for url in settings.urls(each)}
         for some in (settings.allowed, settings.denied)
@@ -316,21 +308,6 @@ def _refusals(
         for reason in reasons.items():
             found.setdefault(reason, []).append(each.name)
     return found
-
-
-def _dead_proxy(proxies: Mapping[str, str], url: str) -> str | None:
-    """Return the proxy, without secrets, by which requests asks for a URL, if nobody is there."""
-    from requests.utils import select_proxy
-
-    proxy = select_proxy(url, {**proxies}) or ""
-    parts = urlsplit(proxy)
-    try:
-        port = parts.port or _PROXY_PORTS.get(parts.scheme)
-        if parts.hostname and port:  # of others it is not known
-            socket.create_connection((parts.hostname, port), _PROXY_TIMEOUT).close()
-    except (OSError, ValueError):  # the latter: of a port that is none
-        return redact(proxy)
-    return None
 
 
 def _lacks_tar_bz2(environment: LockedEnvironment, mirror: Mirror) -> bool:

@@ -148,7 +148,7 @@ def config(option: str) -> dict[str, Any]:
         "repodata_fns": said.get("repodata_fns", ["current_repodata.json", "repodata.json"]),
         "repodata_use_shards": said.get("repodata_use_shards", True),
         **{name: said.get(name) for name in ("allowlist_channels", "denylist_channels")},
-        **{name: said.get(name) for name in ("offline", "proxy_servers", "use_only_tar_bz2")},
+        **{name: said.get(name) for name in ("offline", "use_only_tar_bz2")},
     }
 
 
