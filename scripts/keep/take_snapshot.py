@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -149,18 +149,24 @@ def finish_snapshot(
 ) -> Report:
     """Note what is proven of the snapshot that was `taken`, or stands, by what stages `reported`.
 
+    Nothing is noted where options have narrowed the selection, or `verify` was not reached.
     Returns the report of both. `has_failed`: it tells the way back. If the disk refuses, it has the
     problem (exit code 2).
     """
-    newest = newest_snapshot(workspace.place)
-    if newest is None or taken.problems:
+    newest = None if taken.problems else newest_snapshot(workspace.place)
+    if newest is None:
         return taken
     row: Any = taken.data["snapshot"]
     if has_failed and row["new"] and newest.parent is not None:
         back = f"published all the same; back: `pixi run rollback {newest.parent}`"
         taken = replace(taken, lines=(*taken.lines, back))
+    verified: Any = reported.get("verify")
+    is_whole = selection.environments == read_whole_selection(workspace, locks).environments
+    if not verified or not is_whole:
+        return taken
+    proofs, looked_at = _proofs_of(workspace, verified), frozenset(verified["levels"])
     try:
-        _note(workspace, newest, locks, _proofs_of(workspace, locks, selection, reported))
+        _note(workspace, newest, locks, proofs, looked_at - {each.level for each in proofs})
     except OSError as error:
         problem = disk_problem(workspace.place, error, "what is proven was not written down")
         return replace(taken, problems=(problem,))
@@ -172,10 +178,11 @@ def _note(
     snapshot: Snapshot,
     locks: Sequence[MirroredLock],
     proofs: tuple[SnapshotProof, ...] = (),
+    not_proven: Container[str] = (),
 ) -> None:
     """Write down the locks and proofs of this workspace, where they are others than before.
 
-    What was proven of other locks is not proven of these.
+    What was proven of other locks is not proven of these, nor are levels that have failed since.
     """
     own, described = str(workspace.manifest_path), _describe_locks(workspace, locks, snapshot)
     known, found = (
@@ -185,7 +192,7 @@ def _note(
     kept = {
         (x.level, x.client, x.mirrored_by): x
         for x in snapshot.proofs
-        if known == found or x.mirrored_by != own
+        if x.mirrored_by != own or (known == found and x.level not in not_proven)
     }
     fresh = {(x.level, x.client, x.mirrored_by): x for x in proofs}
     rows = tuple(lock for lock, _ in described)
@@ -210,22 +217,12 @@ def _report(snapshot: Snapshot, before: Snapshot | None, *, is_new: bool) -> Rep
     return Report(lines=(line,), data={"snapshot": row})
 
 
-def _proofs_of(
-    workspace: Workspace,
-    locks: Sequence[MirroredLock],
-    selection: Selection,
-    reported: Mapping[str, Json],
-) -> tuple[SnapshotProof, ...]:
-    """Say what was proven, by the data that the stages of `mirror` reported.
+def _proofs_of(workspace: Workspace, verified: Mapping[str, Any]) -> tuple[SnapshotProof, ...]:
+    """Say what was proven, by the data that `verify` reported.
 
     These are levels that passed for every environment; the level `install` only where no client
-    failed, each with its version. Nothing where options have narrowed the selection, something
-    of it cannot be held and may not be missing, or `verify` was not reached.
+    failed, each with its version. Nothing where something cannot be held and may not be missing.
     """
-    verified: Any = reported.get("verify")
-    whole = read_whole_selection(workspace, locks)
-    if not verified or selection.environments != whole.environments:
-        return ()
     rows, when = verified["environments"], now()
     if not all(row["complete"] for row in rows):
         return ()

@@ -12,7 +12,7 @@ import pytest
 
 from scripts.keep.snapshots import Snapshot, proven_text, read_snapshots, record_of
 from tasks import bundle, index, mirror, prune, rollback, verify
-from tests.support.locks import EnvironmentRows, PlatformRows, write_lock
+from tests.support.locks import EnvironmentRows, PlatformRows, RawRow, write_lock
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.verified import here
@@ -101,6 +101,18 @@ def test_what_is_proven_adds_up(one: Mirror) -> None:
     run(one, "--level", "closure")
     run(one, "--level", "files")
     assert proven_text(newest(one)) == "files, closure"
+
+
+def test_what_has_failed_since_is_proven_no_more(one: Mirror) -> None:
+    git = f"git+https://git.example.org/six.git#{'c' * 40}"
+    six = RawRow(key="pypi", location=git, lines=("name: six", "version: 1.17.0"))
+    one.lock([*rows(one.root.parent / "upstream", (A,)), six])
+    run(one, "--level", "files", "--allow-incomplete", "pypi")
+    assert proven_text(newest(one)) == "files"
+    run(one, "--level", "index", code=1)
+    assert proven_text(newest(one)) == "files", "which was not looked at"
+    run(one, "--level", "files", code=1)
+    assert proven_text(newest(one)) == "not proven"
 
 
 def test_in_a_shared_channel_it_is_of_all_locks_and_proven_for_all(
