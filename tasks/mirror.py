@@ -13,7 +13,7 @@ from scripts.channel.selection import read_selection, with_digests
 from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.report import Json, Line, Report, join_reports
+from scripts.core.report import Json, Line, Report, attempt, join_reports
 from scripts.fetch.stage import INTERRUPTED, confirm_first_mirror, fetch, read_renewed_locks
 from scripts.index.stage import index
 from scripts.keep.take_snapshot import finish_snapshot, take_snapshot
@@ -94,7 +94,7 @@ def chain(
     )
     data, said, taken = dict[str, Json](), set[Line](left_out_lines(selection)), Report()
     for name, stage in stages:
-        report = stage()
+        report = attempt(stage) if "index" in data else stage()
         data[name] = report.data
         for line in (each for each in report.lines if each not in said):  # `fetch` notes them
             console.result(line)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ from scripts.channel.locks import read_locks
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
+from scripts.core.files import exists
 from scripts.core.report import Report
 from scripts.keep.rollback import rollback
 from scripts.lock.mirrored import MirroredLock
@@ -34,8 +34,14 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     """Roll back the mirror of the workspace that the options name."""
     workspace = workspace_from(options)
     locks: tuple[MirroredLock, ...] = ()
-    with contextlib.suppress(MirrorError):  # a far side has none
+    try:
         locks = read_locks(workspace, console, believes_cache=True)
+    except MirrorError as error:
+        if workspace.settings.locks or exists(workspace.lock_path):  # a far side has none
+            first = error.problems[0]
+            console.warn(
+                f"which locks have moved on is not known: {first.subject}: {first.message}"
+            )
     with workspace.channel_lock():
         return rollback(workspace, options.snapshot, console, locks=locks)
 

@@ -185,7 +185,9 @@ def note_damage(
 
     A disk that forgets bits leaves size and time as they were, by which they would believe it.
     """
-    DigestCache(channel_paths(folder).digests).add(path, algorithm, actual, status)
+    digests = DigestCache(channel_paths(folder).digests)
+    for each in ("sha256", "md5"):  # the other one is not known, and is none of before
+        digests.add(path, each, actual if each == algorithm else "", status)
 
 
 def _parse_lines(lines: Sequence[bytes]) -> Iterator[Any]:

@@ -48,11 +48,11 @@ def read_selection(
 
     `layout` replaces that of the settings.
     """
-    chosen, settings = labelled(locks, only), workspace.settings
+    chosen, settings = chosen_locks(locks, only), workspace.settings
     return _select(workspace, chosen, replace(settings, layout=layout or settings.layout))
 
 
-def labelled(locks: Sequence[MirroredLock], only: str | None) -> Sequence[MirroredLock]:
+def chosen_locks(locks: Sequence[MirroredLock], only: str | None) -> Sequence[MirroredLock]:
     """Return the lock with this label; None: all.
 
     Raises the error of exit code 2 where there is none.

@@ -41,6 +41,11 @@ class ChannelPaths:
         return self.state / "first-seen.json"
 
     @property
+    def unbundled(self) -> Path:
+        """The bundle that was unbundled last, of a channel that is the far side of another one."""
+        return self.state / "unbundled.json"
+
+    @property
     def lock(self) -> Path:
         """The file that a run holds while it changes the channel."""
         return self.root / "run.lock"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from pathlib import PurePath
 from typing import Final, Protocol
 
-from scripts.core.errors import ExitCode, Problem, exit_code_of
+from scripts.core.errors import ExitCode, MirrorError, Problem, exit_code_of
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 Line = str | tuple[str, ...]
@@ -37,6 +37,14 @@ class Report:
     def exit_code(self) -> ExitCode:
         """The exit code that these problems ask for."""
         return exit_code_of(self.problems)
+
+
+def attempt(step: Callable[[], Report]) -> Report:
+    """Take a step of a task; what it raises is what it reports."""
+    try:
+        return step()
+    except MirrorError as error:
+        return Report(problems=error.problems)
 
 
 def join_reports(one: Report, other: Report) -> Report:

@@ -94,9 +94,9 @@ def compare_pixi_configuration(
     edits = tuple[str, ...]()
     file = str(lock_path.parent / ".pixi" / "config.toml")
     if away:
-        indexes = [url for each in environments for url in each.indexes]
-        led = config.mirrors, away.values(), indexes, _served(mirror)
-        pasted, overridden_by = _lines_to_paste(*led)
+        pasted, overridden_by = _lines_to_paste(
+            config.mirrors, away.values(), environments, _served(mirror)
+        )
         data |= {"pixi-config": pasted, "overridden-by": overridden_by}
         lines = _configured(file, pasted, mirror)
         channels = _channels_to_paste(environments, places, mirror)
@@ -243,7 +243,8 @@ def _edits_before(environments: Iterable[LockedEnvironment], mirror: Mirror) -> 
     """
     every = list(environments)
     records = [record for each in every for rows in each.platforms for record in rows.pypi]
-    found = (*(x for each in every for x in each.indexes), *(x.index for x in records))
+    pages = (x for each in every for x in (*each.indexes, *each.find_links))
+    found = (*pages, *(x.index for x in records))
     outside = (x for x in found if x and is_remote(x) and mirror.path_inside(x) is None)
     indexes = set(map(redact, outside))
     direct = {x.name for x in records if is_direct(x) and mirror.path_inside(x.location) is None}
@@ -281,7 +282,10 @@ def _is_redirected(mirrors: Mirrors, verdict: Verdict, mirror: Mirror) -> bool:
 
 
 def _lines_to_paste(
-    mirrors: Mirrors, away: Iterable[Verdict], indexes: Sequence[str], mirror: Mirror
+    mirrors: Mirrors,
+    away: Iterable[Verdict],
+    environments: Iterable[LockedEnvironment],
+    mirror: Mirror,
 ) -> tuple[str, list[str]]:
     """Return what leads there, and the prefixes in `[mirrors]` that decide whatever is added.
 
@@ -296,7 +300,8 @@ def _lines_to_paste(
         else:
             base, folder = channel_prefix(each.url), each.path.parents[1]
         found.append((each, base, mirror.url_of(folder)))
-    lines = {base: mirror.url_of(path) for base, path in pypi_prefixes(artifacts, indexes).items()}
+    pages = [url for each in environments for url in (*each.indexes, *each.find_links)]
+    lines = {base: mirror.url_of(path) for base, path in pypi_prefixes(artifacts, pages).items()}
     for _, base, target in found:
         is_short = mirror.layout is Layout.BY_CHANNEL and base.startswith(f"{ANACONDA}/")
         if is_short and target == f"{shown}{base.removeprefix(ANACONDA)}":

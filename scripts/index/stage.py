@@ -52,7 +52,7 @@ from scripts.lock.model import OLDEST_COMPLETE
 from scripts.lock.select import Selection, differing_rows
 from scripts.workspace.workspace import Workspace
 
-_HOTFIXED = (
+_OTHERWISE = (
     "a lock says otherwise than the one whose row is indexed: a hotfix has come since one of them"
     " was locked, and `pixi update NAME` there takes it:"
 )
@@ -122,7 +122,7 @@ def index(
 def _tell_hotfixes(selection: Selection, console: Console) -> None:
     rows = [f"{path} ({label}: {fields})" for path, label, fields in differing_rows(selection)]
     if rows:
-        console.warn(named(_HOTFIXED, "artifact", rows))
+        console.warn(named(_OTHERWISE, "artifact", rows))
 
 
 def _waiting(

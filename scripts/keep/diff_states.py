@@ -14,7 +14,7 @@ from typing import Final
 
 from scripts.channel.inventory import SEE_TO_DISK
 from scripts.channel.locks import mirrored_lock, read_locks
-from scripts.channel.selection import labelled, read_whole_selection
+from scripts.channel.selection import chosen_locks, read_whole_selection
 from scripts.channel.state import read_state
 from scripts.channel.users import last_mirrored
 from scripts.core.artifact import Artifact
@@ -79,7 +79,7 @@ def read_states(
     """
     with disk_errors(workspace.place.folder, SEE_TO_DISK, "read"):
         locks = functools.cache(
-            lambda: labelled(read_locks(workspace, console, believes_cache=True), only)
+            lambda: chosen_locks(read_locks(workspace, console, believes_cache=True), only)
         )
         one, other = (_read(workspace, name, locks, console, only=only) for name in (before, after))
         if only is None and one.is_lock and other.name == CHANNEL:

@@ -26,7 +26,7 @@ from scripts.channel.state import (
 from scripts.channel.users import ChannelUsers, read_users
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
-from scripts.core.files import remove_folder
+from scripts.core.files import exists, remove_folder
 from scripts.core.report import (
     Json,
     Line,
@@ -143,12 +143,13 @@ def _may_index(
 
 def _unbundled(workspace: Workspace) -> Problem | None:
     """Return the problem where the channel came out of a bundle: no lock here tells what goes."""
-    if not os.path.lexists(workspace.place.state / "unbundled.json"):  # as unbundle.py has it
+    if not exists(workspace.place.unbundled):
         return None
     return usage_problem(
         workspace.settings.channel_dir,
         "came out of a bundle, and what goes is decided where that was made",
-        help="on the builder: pixi run prune; its next bundle removes here what it has dropped",
+        help="on the builder: pixi run prune; its next bundle removes here what it has dropped (how"
+        " this becomes the builder: docs/layouts.md)",
     )
 
 

@@ -362,7 +362,7 @@ def _moved(
 ) -> tuple[frozenset[str | None], list[MirroredLock]]:
     """Return the sha256 of this workspace's locks in a snapshot, and which of these are others.
 
-    Of a snapshot that knows none of its locks nothing can be said.
+    Where the snapshot knows none of its locks, all are others.
     """
     own = {str(workspace.manifest_path), None}
     kept = frozenset(each.lock_sha256 for each in snapshot.locks if each.mirrored_by in own)

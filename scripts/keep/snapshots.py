@@ -104,16 +104,20 @@ class Snapshot:
 
     @property
     def proven(self) -> tuple[SnapshotProof, ...]:
-        """What is proven for the locks of all workspaces: each level and client, the oldest one."""
+        """What is proven for the locks of all workspaces: of each level and client the oldest.
+
+        Where each workspace has another client, or version, all of these are named.
+        """
         wanted = {each.mirrored_by for each in self.locks}
-        found: dict[tuple[str, str | None], list[SnapshotProof]] = {}
-        for each in self.proofs:
-            found.setdefault((each.level, each.client), []).append(each)
-        return tuple(
-            min(some, key=lambda each: each.proven)
-            for some in found.values()
-            if wanted <= {each.mirrored_by for each in some}
-        )
+        levels = {
+            each.level: [x for x in self.proofs if x.level == each.level] for each in self.proofs
+        }
+        found = list[SnapshotProof]()
+        for level in (x for x in levels.values() if wanted <= {each.mirrored_by for each in x}):
+            clients = {x.client: [y for y in level if y.client == x.client] for x in level}
+            of_all = [x for x in clients.values() if wanted <= {each.mirrored_by for each in x}]
+            found += (min(x, key=lambda x: x.proven) for x in of_all or clients.values())
+        return tuple(found)
 
     @property
     def is_rollback(self) -> bool:

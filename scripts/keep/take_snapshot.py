@@ -21,6 +21,7 @@ from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.files import (
     FileStatus,
+    exists,
     holds,
     is_dir,
     is_file,
@@ -184,7 +185,8 @@ def _note(
 
     What was proven of other locks is not proven of these, nor are levels that have failed since.
     """
-    own, described = str(workspace.manifest_path), _describe_locks(workspace, locks, snapshot)
+    own = str(workspace.manifest_path)
+    described = _describe_locks(workspace, locks, snapshot, stands=True)
     known, found = (
         [x for x in some if x.mirrored_by == own]
         for some in (snapshot.locks, [x for x, _ in described])
@@ -256,20 +258,28 @@ def _client(attempt: Mapping[str, Any]) -> str:
 
 
 def _describe_locks(
-    workspace: Workspace, locks: Sequence[MirroredLock], before: Snapshot | None
+    workspace: Workspace,
+    locks: Sequence[MirroredLock],
+    before: Snapshot | None,
+    *,
+    stands: bool = False,
 ) -> list[_DescribedLock]:
     """Describe these locks, and those of other workspaces as the snapshot `before` has them.
 
-    What came in a bundle stays described, too: of that no lock is kept.
+    So stays what came in a bundle, of which no lock is kept, as long as this is its far side.
+    Where that snapshot `stands`, nobody has joined since.
     """
     place, own = workspace.place, str(workspace.manifest_path)
     described = [_describe_lock(each, own) for each in locks]
     order = [] if before is None else [each.mirrored_by for each in before.locks]
-    if before is None or set(order) == {own}:
+    if stands and set(order) == {own}:
         return described
     states = {str(x.manifest): x for x in read_state(place).workspaces if str(x.manifest) != own}
+    if before is None or (not states and set(order) <= {own}):
+        return [*described, *map(_describe_state, states.values())]
+    is_far_side = exists(place.unbundled)
     for lock, files in _kept_locks(place, before):
-        if lock.mirrored_by in states or (lock.mirrored_by is None and not files):
+        if lock.mirrored_by in states or (lock.mirrored_by is None and is_far_side):
             described.append((lock, files))
     there = {lock.mirrored_by for lock, _ in described}
     described += (_describe_state(each) for path, each in states.items() if path not in there)

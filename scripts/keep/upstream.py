@@ -41,11 +41,12 @@ from scripts.lock.location import local_path, parse_location, url_subdir
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import OLDEST_COMPLETE
 from scripts.lock.select import (
+    REQUIREMENTS,
     Selection,
     are_other_bytes,
     left_out_json,
     left_out_lines,
-    paths_of,
+    locks_by_path,
 )
 from scripts.network.documents import ABSENT
 from scripts.network.errors import DownloadError
@@ -56,8 +57,6 @@ from scripts.workspace.workspace import Workspace
 
 _POLICY: Final = RetryPolicy(total=3, max_retry_after=20.0)
 _OF_THE_BYTES: Final = ("sha256", "md5", "size")
-# What a solver sees: it counts, too, where only the channel says it.
-_REQUIREMENTS: Final = ("depends", "constrains", "extra_depends", "track_features", "flags")
 # Locks derive the first ones from the location, and pixi itself maps names; the rest is how the
 # channel publishes, and means nothing to a solver.
 _NOT_HOTFIXES: Final = (
@@ -206,7 +205,7 @@ def _channel_outcomes(
         if are_other_bytes(before, after):
             kind, fields = Drift.REUPLOADED, fields.intersection(_OF_THE_BYTES)
         else:
-            fields |= set(_REQUIREMENTS if lock_version >= OLDEST_COMPLETE else ())
+            fields |= set(REQUIREMENTS if lock_version >= OLDEST_COMPLETE else ())
             fields -= {*_OF_THE_BYTES, *_NOT_HOTFIXES}
         changes = [
             FieldChange(field=field, locked=printable(ours), upstream=printable(theirs))
@@ -357,11 +356,11 @@ def _update_of(locks: Iterable[MirroredLock]) -> str:
 def _problems(
     selection: Selection, findings: Mapping[Drift, Iterable[Finding]]
 ) -> Iterator[Problem]:
-    named = [(each, paths_of(selection.layout, each.environments)) for each in selection.locks]
+    by_path = locks_by_path(selection)
     for each in (*findings[Drift.WITHDRAWN], *findings[Drift.REUPLOADED]):
-        locks = [lock for lock, paths in named if each.path in paths]
+        locks = by_path[each.path]
         update, details = _update_of(locks), [("from", each.source)]
-        if len(named) > 1:
+        if len(selection.locks) > 1:
             details.append(("locked in", ", ".join(lock.label for lock in locks)))
         message = "is withdrawn: upstream no longer has it"
         help_line = f"{update} moves on; what is in the mirror stays as it is"

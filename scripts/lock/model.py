@@ -140,13 +140,15 @@ class LockedEnvironment:
     """One environment of the lock: its channels in order of priority, its packages by platform.
 
     `channels` are base URLs without trailing slash, as written (secrets included), and so are
-    `indexes`, those of PyPI packages, pages of `find-links` last: a row may name another one.
+    `indexes`, those of PyPI packages, of which a row may name another one, and the pages of
+    `find_links`.
     """
 
     name: str
     channels: tuple[str, ...]
     platforms: tuple[PlatformPackages, ...]
     indexes: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -191,7 +191,8 @@ def _parse_v4(top: Row, version: int) -> tuple[LockedEnvironment, ...]:
                 name=name,
                 channels=_channels(own),
                 platforms=tuple(of_platforms),
-                indexes=(*indexes, *_indexes(own, pages)),
+                indexes=indexes,
+                find_links=_indexes(own, pages),
             )
         )
     return tuple(environments)

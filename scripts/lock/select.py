@@ -37,8 +37,8 @@ from scripts.lock.pypi import (
 )
 from scripts.workspace.settings import TABLE, Settings
 
-# What a channel corrects of a published artifact.
-_HOTFIXED: Final = ("depends", "constrains", "extra_depends", "track_features", "features")
+# What a channel corrects of a published artifact, and a solver sees.
+REQUIREMENTS: Final = ("depends", "constrains", "extra_depends", "track_features", "flags")
 _BY_CHANNEL: Final = f'set layout = "by-channel" under [{TABLE}]'
 _TWO_WORKSPACES: Final = "or mirror them in two workspaces"
 _TELL_APART: Final = {True: _BY_CHANNEL, False: "pixi lock"}  # conda artifacts, and those of PyPI
@@ -290,7 +290,7 @@ def differing_rows(selection: Selection) -> Iterator[tuple[PurePosixPath, str, s
     for label, lock in selection.labelled if len(selection.locks) > 1 else ():
         rows = {path_of(selection.layout, x): x.record for x in locked_packages(lock.environments)}
         for path, record in rows.items():
-            fields = [x for x in _HOTFIXED if getattr(record, x) != getattr(taken[path], x)]
+            fields = [x for x in REQUIREMENTS if getattr(record, x) != getattr(taken[path], x)]
             if fields:
                 yield path, label, ", ".join(fields)
 

@@ -61,10 +61,12 @@ def check_index(
     folder = place.folder
     key = proofs.key(Level.INDEX, _dependencies(folder, selection, kept, waiting, proofs))
     rows = (*selection.pypi_rows, *(row for each in kept for row in each.rows))
-    caveats = tuple(f"{Level.INDEX}: {each}" for each in other_bytes(rows))
+    told = [*other_bytes(rows)]
+    caveats = tuple(f"{Level.INDEX}: {each}" for each in told)
+    lines = tuple(f"warning: {each}" for each in told)  # as `index` says it
     if proof := proofs.get(key):
         proven = {where: proof.when for where, _, _ in places_of(selection)}
-        return LevelResult(proven=proven, lines=caveats, caveats=caveats)
+        return LevelResult(proven=proven, lines=lines, caveats=caveats)
 
     found = [*_compare_channels(folder, read_channels(folder, selection, waiting), uses)]
     for problem, files in check_pypi_index(folder, selection, kept, waiting):
@@ -72,7 +74,7 @@ def check_index(
         found.append((problem, frozenset(places)))
     if not found:
         proofs.add(key)
-    return replace(level_result(Level.INDEX, found), lines=caveats, caveats=caveats)
+    return replace(level_result(Level.INDEX, found), lines=lines, caveats=caveats)
 
 
 def _compare_channels(

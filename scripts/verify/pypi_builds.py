@@ -54,7 +54,8 @@ def find_unbuildable(
             continue
         fits = [*fitting(mirrored, python)]
         everything = find_candidates(fits, ())
-        indexes = frozenset(map(without_secrets, each.locked.indexes or (DEFAULT_INDEX,)))
+        pages = (*(each.locked.indexes or (DEFAULT_INDEX,)), *each.locked.find_links)
+        indexes = frozenset(map(without_secrets, pages))
         asked = find_candidates((x for x in fits if _is_asked_for(x, indexes)), ())
         for record in each.rows.pypi:
             sdist, in_place = next(pypi_artifacts(record)), each.is_built_in_place(record.name)

@@ -101,8 +101,9 @@ def verify(
     """Look at all levels, whatever the others found; the report holds every finding.
 
     The channel folder is not written to, and no digest believed that `fetch` knows; written are the
-    reports asked for, and proofs, where it remembers them. `users` None: the selection is all that
-    is named. Where a program asked for is missing the report has that alone (exit code 4).
+    reports asked for, what damage is found, and proofs, where it remembers them. `users` None: the
+    selection is all that is named. Raises the error of exit code 4 where a program asked for is
+    missing.
     """
     if not is_dir(workspace.place.folder):
         raise usage_error(
@@ -115,10 +116,7 @@ def verify(
     _warn_of_tokens(workspace, selection, console)
     for each in options.reports:
         refuse_output_within(workspace.place, each, "into which verify writes nothing", "--report")
-    try:
-        results = _look(workspace, selection, options, users, console)
-    except MirrorError as error:
-        return Report(problems=error.problems)
+    results = _look(workspace, selection, options, users, console)
     if not options.reports:
         return make_report(results)
     from scripts.verify.transfer_report import write_reports

@@ -55,7 +55,8 @@ def locked_channels(manifest: Manifest, environment: Environment) -> tuple[str, 
 def locked_indexes(manifest: Manifest, environment: Environment) -> tuple[str, ...]:
     """Return the URLs of the PyPI indexes that pixi writes to the lock, the first one first.
 
-    They are those of the whole solve group; of the first index, `[workspace]` has the last word.
+    They are those of the whole solve group; the first one of `[workspace]` counts where no feature
+    has one.
     """
     options = [each.pypi_options for each in _group_features(manifest, environment)]
     first = filter(None, (each.index_url for each in (*options, manifest.pypi_options)))

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from scripts.keep.snapshots import Snapshot, proven_text, read_snapshots, record_of
+from scripts.channel.locks import read_locks
+from scripts.channel.users import read_users, save_workspace
+from scripts.core.channel_paths import Layout
+from scripts.core.console import Console
+from scripts.keep.snapshots import (
+    Snapshot,
+    SnapshotLock,
+    SnapshotProof,
+    new_snapshot,
+    proven_text,
+    read_snapshots,
+    record_of,
+)
 from tasks import bundle, index, mirror, prune, rollback, verify
 from tests.support.locks import EnvironmentRows, PlatformRows, RawRow, write_lock
 from tests.support.mirrors import Mirror, make_mirror, rows
@@ -140,6 +153,39 @@ def test_in_a_shared_channel_it_is_of_all_locks_and_proven_for_all(
     lock(one, A, TinyPackage(name="c"))
     run(one)
     assert [each.label for each in newest(one).locks] == ["one"]
+
+
+def test_a_workspace_that_was_killed_as_it_joined_is_named(one: Mirror, other: Mirror) -> None:
+    """It is noted before its index is published: the next snapshot, by whomever, has its lock."""
+    lock(one, A)
+    run(one)
+    lock(other, B)
+    fetched = read_users(other.workspace, read_locks(other.workspace, Console()))
+    save_workspace(other.workspace, fetched, Layout.FLAT)
+    lock(one, A, TinyPackage(name="c"))
+    run(one)
+    assert [each.label for each in newest(one).locks] == ["one", "other"]
+    assert proven_text(newest(one)) == "not proven"
+
+
+def test_clients_of_several_workspaces_are_all_named_where_none_is_of_all() -> None:
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    locks = tuple(
+        SnapshotLock(label=x, lock_sha256=None, manifest_sha256=None, mirrored_by=x) for x in "ab"
+    )
+    made = new_snapshot(
+        (), made_by="mirror", layout=Layout.FLAT, before=None, when=when, locks=locks
+    )
+    for proven, text in (
+        ((("a", "install", "pixi 1"), ("b", "install", "pixi 2")), "install (pixi 1, pixi 2)"),
+        ((("a", "install", "x"), ("b", "install", "x"), ("b", "install", "y")), "install (x)"),
+        ((("a", "files", None), ("b", "install", "x")), "not proven"),
+    ):
+        proofs = tuple(
+            SnapshotProof(level=level, client=client, proven=when, mirrored_by=who)
+            for who, level, client in proven
+        )
+        assert proven_text(replace(made, proofs=proofs)) == text
 
 
 def test_a_rollback_is_each_workspace_s_own(one: Mirror, other: Mirror) -> None:

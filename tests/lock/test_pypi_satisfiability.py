@@ -144,6 +144,18 @@ def test_the_same_index(tmp_path: Path, bent: tuple[str, str]) -> None:
     assert findings(tmp_path, *bent) == ()
 
 
+def test_pages_of_find_links_are_no_indexes(tmp_path: Path) -> None:
+    findings(tmp_path, INDEX, f'{INDEX}\nfind-links = [{{ url = "https://links.example.org/" }}]')
+    lock, key = tmp_path / "pixi.lock", "    indexes:\n"
+    text = lock.read_text(encoding="utf-8")
+    assert text.count(key) == 1
+    pages = "    find-links:\n    - url: https://links.example.org/\n"
+    lock.write_text(text.replace(key, pages + key), encoding="utf-8")
+    locks = read_locks(open_workspace(tmp_path, SettingOverrides()), Console())
+    assert [x.find_links for x in locks[0].environments] == [("https://links.example.org",)]
+    assert check_satisfiability(locks) == ()
+
+
 def test_what_is_built_from_source_counts_by_its_name() -> None:
     """No lock says what it provides, nor, where no Python is locked, which markers hold."""
     rows = PlatformPackages(

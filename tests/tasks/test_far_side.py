@@ -18,7 +18,10 @@ from tests.support.packages import TinyPackage
 from tests.tasks.conftest import BOTH, NEW, OLD
 
 REASON = "came out of a bundle, and what goes is decided where that was made"
-HELP = "on the builder: pixi run prune; its next bundle removes here what it has dropped"
+HELP = (
+    "on the builder: pixi run prune; its next bundle removes here what it has dropped (how this"
+    " becomes the builder: docs/layouts.md)"
+)
 
 
 class Sides:

@@ -163,6 +163,26 @@ def test_a_rollback_tells_how_to_get_back_each_lock_and_its_manifest(
     # Control: nothing has moved, and nothing is said.
     assert several.task(rollback.main, first.id) == 0
     assert "was left as it is" not in capsys.readouterr().out
+    (theirs / "pixi.lock").write_text("<<<<<<< HEAD\n", encoding="utf-8")
+    assert several.task(rollback.main, first.id) == 0
+    said = "which locks have moved on is not known: ../service/pixi.lock: "
+    assert f"warning: {said}" in capsys.readouterr().err
+
+
+def test_a_program_that_is_missing_is_told_after_a_rollback_too(
+    several: Several, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert several.task(mirror.main, "--level", "files", "-q") == 0
+    place = open_workspace(several.own / "pixi.toml", SettingOverrides()).place
+    (first,) = read_snapshots(place)
+    several.lock(several.own / "pixi.lock", *several.rows(OWN))
+    several.lock(several.root / "lone" / "team.lock", *several.rows(TinyPackage(name="more")))
+    assert several.task(mirror.main, "--level", "files", "-q") == 0
+    assert several.task(rollback.main, first.id, "-q") == 0
+    capsys.readouterr()
+    assert several.task(verify.main, "-q", "--client", "conda") == 4
+    assert "error: conda: this program is not on PATH" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(here() != "linux-64", reason="its locks are not for this machine")
