@@ -87,7 +87,7 @@ class FieldChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class DriftFinding:
     """An artifact that upstream no longer has as it was locked; `source` has no secrets.
 
     `reason` is that of a yanked file, None where there is none.
@@ -111,7 +111,7 @@ class NotAsked:
     paths: tuple[PurePosixPath, ...]
 
 
-Outcome = Finding | NotAsked
+Outcome = DriftFinding | NotAsked
 _Place = tuple[str, str]  # a channel's or an index's URL, secrets included; a subdir, or a project
 _Records = Mapping[_Place, Mapping[str, Record] | DownloadError]
 _Pages = Mapping[_Place, Page | DownloadError]
@@ -277,9 +277,9 @@ def _file_outcomes(
 
 def _finding(
     kind: Drift, artifact: Artifact, *changes: FieldChange, reason: str | None = None
-) -> Finding:
+) -> DriftFinding:
     source = artifact.upstream or artifact.urls[0]
-    return Finding(
+    return DriftFinding(
         kind=kind,
         path=artifact.path,
         name=artifact.name,
@@ -300,7 +300,7 @@ def _report(
 ) -> Report:
     not_asked = [each for each in outcomes if isinstance(each, NotAsked)]
     not_asked.sort(key=lambda each: each.url)
-    findings = [each for each in outcomes if isinstance(each, Finding)]
+    findings = [each for each in outcomes if isinstance(each, DriftFinding)]
     findings.sort(key=lambda each: (list(Drift).index(each.kind), str(each.path)))
     of_kind = {kind: [each for each in findings if each.kind is kind] for kind in Drift}
     counts = {kind.value: len(some) for kind, some in of_kind.items()}
@@ -354,7 +354,7 @@ def _update_of(locks: Iterable[MirroredLock]) -> str:
 
 
 def _problems(
-    selection: Selection, findings: Mapping[Drift, Iterable[Finding]]
+    selection: Selection, findings: Mapping[Drift, Iterable[DriftFinding]]
 ) -> Iterator[Problem]:
     by_path = locks_by_path(selection)
     for each in (*findings[Drift.WITHDRAWN], *findings[Drift.REUPLOADED]):

@@ -172,11 +172,14 @@ def _read_archive(
     """
     if artifact.is_conda:
         return read_identity(file)
-    from scripts.verify.pypi_archives import BadRecordError, read_pypi_identity  # seldom needed
+    from scripts.verify.pypi_archives import (
+        BadWheelRecordError,
+        read_pypi_identity,
+    )  # seldom needed
 
     try:
         return read_pypi_identity(file, artifact.pypi_record)
-    except BadRecordError as error:
+    except BadWheelRecordError as error:
         bad_records[artifact.path] = str(error)
         if IncompleteKind.WHEEL_RECORD not in allowed:
             raise

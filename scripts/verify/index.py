@@ -82,7 +82,7 @@ def _compare_channels(
 ) -> Iterator[tuple[Problem, frozenset[EnvironmentPlatform]]]:
     """Yield what is wrong with the index of conda channels, and whom it concerns."""
 
-    def blame(
+    def diagnose_damage(
         problems: Iterable[Problem], subdir: PurePosixPath | None = None
     ) -> Iterator[tuple[Problem, frozenset[EnvironmentPlatform]]]:
         for each in problems:
@@ -97,26 +97,26 @@ def _compare_channels(
     digests = DigestCache(Path(os.devnull), writes=False)  # none known from before is believed
     for channel in channels:
         records, unreadable = read_locked_records(folder, channel, lambda: digests)
-        yield from blame(unreadable)
+        yield from diagnose_damage(unreadable)
         there |= channel.there.keys()
         locked = {each.path: each.conda_record for each in channel.artifacts}
         for subdir in sorted(_subdirs(channel)):
             if links := list(_links(folder, subdir, channel)):
-                yield from blame(links, subdir)
+                yield from diagnose_damage(links, subdir)
                 continue
             reading = read_subdir_index(folder / subdir, subdir)
-            yield from blame(reading.problems, subdir)
+            yield from diagnose_damage(reading.problems, subdir)
             if reading.records is not None:
                 inside = [path for path in locked if path.parent == subdir]
                 whole |= {path: records[path] for path in inside if path in records}
                 absent |= {path: locked[path] for path in inside if path not in records}
                 actual |= reading.records
     normal = normalise_specs({**absent, **whole}, actual)
-    yield from blame(compare_records(whole, actual, normal, is_complete=True))
-    yield from blame(compare_records(absent, actual, normal, is_complete=False))
+    yield from diagnose_damage(compare_records(whole, actual, normal, is_complete=True))
+    yield from diagnose_damage(compare_records(absent, actual, normal, is_complete=False))
     for path in sorted(actual.keys() - whole.keys() - absent.keys() - there):
         missing = index_problem(str(path), f"has a record in {REPODATA}, but is not there")
-        yield from blame([missing])
+        yield from diagnose_damage([missing])
 
 
 def _dependencies(

@@ -36,7 +36,7 @@ _END: Final = b"PK\5\6"
 _END_SIZE: Final = 22
 
 
-class BadRecordError(BadArchiveError):
+class BadWheelRecordError(BadArchiveError):
     """A wheel whose RECORD is not right, and that is sound otherwise; `identity` as it says."""
 
     def __init__(self, message: str, identity: str) -> None:
@@ -48,7 +48,7 @@ class BadRecordError(BadArchiveError):
 def read_pypi_identity(file: Path, record: PypiRecord) -> str:
     """Return `name version` of what it says that it is, in the row's words where they are equal.
 
-    Raises BadArchiveError where it cannot be opened, BadRecordError where a line of a wheel's
+    Raises BadArchiveError where it cannot be opened, BadWheelRecordError where a line of a wheel's
     RECORD is missing or wrong, and OSError where the file cannot be read.
     """
     found = read_distribution(file)
@@ -57,7 +57,7 @@ def read_pypi_identity(file: Path, record: PypiRecord) -> str:
         with told_as_bad_archive(), zipfile.ZipFile(file) as archive:
             _refuse_surroundings(file, len(archive.comment))
             if wrong := list(_check_wheel(archive, found)):
-                raise BadRecordError(wrong[0], identity)
+                raise BadWheelRecordError(wrong[0], identity)
     return identity
 
 

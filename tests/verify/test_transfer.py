@@ -230,7 +230,7 @@ def test_installations(
     machine = ", ".join(f"{name}={value}" for name, value in overrides().items())
     assert (
         "## Installations\n\n"
-        f"Installed {sandbox().sentence}, from file:// or loopback, into an empty cache, as the"
+        f"Installed {sandbox().description}, from file:// or loopback, into an empty cache, as the"
         " machine that the last column describes.\n\n"
         "| environment | client | result | took | overrides |\n"
         "| --- | --- | --- | --- | --- |\n"

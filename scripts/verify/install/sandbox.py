@@ -51,7 +51,7 @@ class Sandbox:
     """How programs are kept from the network: `command` goes before theirs."""
 
     command: tuple[str, ...]
-    sentence: str
+    description: str
 
 
 @cache
@@ -66,11 +66,11 @@ def sandbox() -> Sandbox:
     if program is not None and _can_unshare(program):
         return Sandbox(
             command=(program, *_OF_ITS_OWN),
-            sentence="without a network (in a network namespace of its own)",
+            description="without a network (in a network namespace of its own)",
         )
     return Sandbox(
         command=(),
-        sentence="with every proxy leading nowhere (this system gives no network of its own)",
+        description="with every proxy leading nowhere (this system gives no network of its own)",
     )
 
 

@@ -205,7 +205,7 @@ def check_install(
         attempts=tuple(attempts),
         lines=tuple(_lines(attempts, left_out)),
         caveats=tuple(f"install: was not done for {place}; {reason}" for place, reason in left_out),
-        data={"installed-for": this_subdir(), "sandbox": sandbox().sentence},
+        data={"installed-for": this_subdir(), "sandbox": sandbox().description},
     )
 
 
@@ -215,7 +215,7 @@ def _lines(
     """Say how it was installed, and what was `left_out`, and why."""
     tried = [each for each in attempts if each.skip_reason is None]
     if tried:
-        yield f"installed {sandbox().sentence}, from file:// or loopback, into an empty cache"
+        yield f"installed {sandbox().description}, from file:// or loopback, into an empty cache"
     # an empty override hides what this machine has
     machines = (
         (each.job.place, " ".join(f"{name}={value}" for name, value in each.job.overrides if value))
@@ -302,7 +302,7 @@ def _plan(
                 continue
             version = program.version if isinstance(program, Program) else None
             attempt, to_do = InstallAttempt(job=job, client=client, version=version), None
-            key = proofs.key(Level.INSTALL, (of_job, client, program, sandbox().sentence))
+            key = proofs.key(Level.INSTALL, (of_job, client, program, sandbox().description))
             if isinstance(program, Problem):
                 attempt = _stopped(attempt, program)
             elif isinstance(program, str):

@@ -71,7 +71,8 @@ def test_what_installs_is_right(world: World, capsys: pytest.CaptureFixture[str]
         f"default  {here().ljust(wide)}  install ✓ (py-rattler)\n"
         f"default  {elsewhere().ljust(wide)}  install –\n"  # noqa: RUF001
         f"small    {here().ljust(wide)}  install ✓ (py-rattler)\n"
-        f"installed {sandboxes.sandbox().sentence}, from file:// or loopback, into an empty cache\n"
+        f"installed {sandboxes.sandbox().description}, from file:// or loopback,"
+        " into an empty cache\n"
         f"installed default/{here()}, small/{here()} with {machine}\n"
         f"not installed: default/{elsewhere()}; this machine is {here()}\n"
     )

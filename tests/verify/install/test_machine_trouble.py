@@ -207,7 +207,7 @@ def test_too_few_files_may_be_open(world: World, monkeypatch: pytest.MonkeyPatch
     """Whichever of them is the one too many, of py-rattler or of the server beside it."""
     limit = ("sh", "-c", 'ulimit -n 14; exec "$@"', "sh")
     monkeypatch.setattr(
-        "scripts.verify.install.clients.sandbox", lambda: Sandbox(command=limit, sentence="")
+        "scripts.verify.install.clients.sandbox", lambda: Sandbox(command=limit, description="")
     )
     assert world.verify(*INSTALL, "--client", "rattler") in {2, 4}
 

@@ -55,7 +55,7 @@ def test_the_environment_is_no_one_s(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_program_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A conda whose interpreter is gone; with `unshare` before it, that one says so."""
     monkeypatch.setattr(
-        "scripts.verify.install.sandbox.sandbox", lambda: Sandbox(command=(), sentence="")
+        "scripts.verify.install.sandbox.sandbox", lambda: Sandbox(command=(), description="")
     )
     missing = str(tmp_path / "conda")
     done = run_sandboxed([missing], sandbox_environment(tmp_path, {}))

@@ -23,7 +23,7 @@ from scripts.core.record import PypiRecord
 from scripts.index.distribution import DEFAULT_BUILD_REQUIRES, read_distribution
 from scripts.verify.findings import Client
 from scripts.verify.install.clients import find_program
-from scripts.verify.pypi_archives import BadRecordError, read_pypi_identity
+from scripts.verify.pypi_archives import BadWheelRecordError, read_pypi_identity
 from tests.support import archives
 from tests.support.archives import Member
 from tests.support.wheels import TinySdist, TinyWheel
@@ -187,7 +187,7 @@ def test_a_zip_in_something_else(
 
 def test_of_a_bad_record_all_else_is_looked_at(tmp_path: Path) -> None:
     wheel = dataclasses.replace(LIB, record=b"")
-    with pytest.raises(BadRecordError) as caught:
+    with pytest.raises(BadWheelRecordError) as caught:
         _identity(tmp_path, wheel.data)
     assert caught.value.identity == "tiny-lib 1.1"
     # The control: what no client should take is told before it, wherever it is.
