@@ -81,13 +81,14 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         parser.error("--forget needs the name of a workspace")
     workspace, locks = read_for_prune(workspace_from(options), console)
     drop = tuple(options.drop)
+    at_once, trees = options.now or not workspace.settings.grace, None  # dropped, it is due then
     if options.dry_run:
         return preview_prune(
             workspace,
             locks,
             console,
             options.output,
-            at_once=options.now,
+            at_once=at_once,
             drop=drop,
             words=options.words,
         )
@@ -97,7 +98,6 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
             return forget(workspace, options.forget)
         if options.adopt:
             return adopt(workspace, locks, console)
-        at_once, trees = options.now, None
         if plan is not None:
             refuse_plan(workspace, locks, console, options.apply, plan)
             at_once, drop, trees = plan.at_once, plan.drop, plan.trees

@@ -112,6 +112,17 @@ def test_what_is_due_only_since_then_stays(moved_on: Mirror, plan: Path, run: Ru
     assert not any((moved_on.folder / each).exists() for each in (RETAINED, *waiting))
 
 
+def test_without_a_grace_what_is_dropped_is_told_with_what_goes(
+    moved_on: Mirror, run: Run, tmp_path: Path
+) -> None:
+    file, before = tmp_path / "plan.json", moved_on.states().keys()
+    said = run("--dry-run", "--grace", "0s", "--output", file)
+    goes = next(each for each in said if each.startswith("would remove"))
+    done = run("--apply", file, "--grace", "0s")
+    assert goes.replace("would remove", "removed") in done
+    assert RETAINED in before - moved_on.states().keys()
+
+
 def test_lines_that_were_struck_out_stay(moved_on: Mirror, run: Run, tmp_path: Path) -> None:
     relock(moved_on, NEW, BOTH, TinyPackage(name="c", subdir="linux-64"))
     assert index.main(["--manifest-path", str(moved_on.root), "-q"]) == 0
