@@ -113,15 +113,17 @@ def check_satisfiability(locks: Sequence[MirroredLock]) -> tuple[Problem, ...]:
     unmet: list[_Unmet] = []
     for lock in locks:
         if lock.manifest is not None:
-            problems += _compare(lock, lock.manifest, questions)
-            unmet += _unmet_of_pypi(lock, lock.manifest)
+            problems += _compare(lock, lock.manifest, questions, unmet)
     return (*problems, *_unmet_problems((*_unmet(questions), *unmet)))
 
 
 def _compare(
-    lock: MirroredLock, manifest: Manifest, questions: list[_Question]
+    lock: MirroredLock, manifest: Manifest, questions: list[_Question], unmet: list[_Unmet]
 ) -> Iterator[Problem]:
-    """Yield the findings of one lock that need no rattler; add to `questions` what needs it."""
+    """Yield the findings of one lock; add to `questions` what needs rattler.
+
+    To `unmet` come the requirements from PyPI that are not met, to be told with rattler's answers.
+    """
     root = lock.root
     locked = {each.name: each for each in lock.file.environments}
     for environment in manifest.environments:
@@ -139,7 +141,15 @@ def _compare(
             yield _finding(lock, f"environment {environment.name} {message}", *details)
         yield from _index_problems(lock, manifest, environment, there)
         yield from _platform_problems(lock, manifest, environment, there)
-        questions += _questions(lock, manifest, environment, there)
+        names = overridden(manifest, environment)
+        for platform in environment_platforms(manifest, environment):
+            rows = matching_platform(platform, there)
+            if rows is None:
+                continue  # a finding already
+            asked = asked_for(manifest, environment, platform)
+            where = lock, environment.name, platform.name
+            questions += ((*where, *each) for each in _pairs(asked.requirements, rows))
+            unmet += ((*where, *each) for each in unmet_requirements(asked.pypi, rows, names))
     for name in locked:
         yield _finding(lock, f"has an environment {name}, and {manifest.file_name} has none")
 
@@ -188,34 +198,17 @@ def _platform_problems(
             )
 
 
-def _questions(
-    lock: MirroredLock, manifest: Manifest, environment: Environment, locked: LockedEnvironment
-) -> Iterator[_Question]:
+def _pairs(
+    requirements: Iterable[Requirement], rows: PlatformPackages
+) -> Iterator[tuple[Requirement, LockedPackage | None]]:
     """Pair each requirement with the locked package; what pixi builds needs none."""
-    for platform in environment_platforms(manifest, environment):
-        rows = matching_platform(platform, locked)
-        if rows is None:
-            continue  # a finding already
-        by_name = {package.name.lower(): package for package in rows.packages}
-        built = {row.name.lower() for row in rows.unmirrorable}
-        for each in asked_for(manifest, environment, platform).requirements:
-            package = by_name.get(each.name)
-            is_open = each.is_source or each.is_conditional or each.name.startswith("__")
-            if not is_open and (package is not None or each.name not in built):
-                yield lock, environment.name, platform.name, each, package
-
-
-def _unmet_of_pypi(lock: MirroredLock, manifest: Manifest) -> Iterator[_Unmet]:
-    locked = {each.name: each for each in lock.file.environments}
-    for environment in manifest.environments:
-        names = overridden(manifest, environment)
-        for platform in environment_platforms(manifest, environment):
-            there = locked.get(environment.name)
-            rows = None if there is None else matching_platform(platform, there)
-            if rows is not None:
-                asked = asked_for(manifest, environment, platform).pypi
-                for expected, actual in unmet_requirements(asked, rows, names):
-                    yield lock, environment.name, platform.name, expected, actual
+    by_name = {package.name.lower(): package for package in rows.packages}
+    built = {row.name.lower() for row in rows.unmirrorable}
+    for each in requirements:
+        package = by_name.get(each.name)
+        is_open = each.is_source or each.is_conditional or each.name.startswith("__")
+        if not is_open and (package is not None or each.name not in built):
+            yield each, package
 
 
 def _unmet(questions: Sequence[_Question]) -> Iterator[_Unmet]:
