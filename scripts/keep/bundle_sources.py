@@ -9,9 +9,9 @@ from typing import Final
 
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import MirrorError, Problem, finding_problem, usage_error, usage_problem
-from scripts.core.files import is_dir, not_readable, read_regular
+from scripts.core.files import not_readable, read_regular
 from scripts.core.redact import redact
-from scripts.keep.snapshot_trees import locks_of
+from scripts.keep.snapshot_locks import kept_locks
 from scripts.keep.snapshots import Snapshot, find_snapshot, read_snapshots
 from scripts.keep.unbundle import parse_receipt
 
@@ -62,11 +62,10 @@ def read_lock_files(place: ChannelPaths, snapshot: Snapshot) -> dict[str, bytes]
     Raises the error of exit code 2 of each that is not here, or in which a secret is found.
     """
     files, problems = dict[str, bytes](), list[Problem]()
-    for number, each in enumerate(snapshot.locks, 1):
-        folder = locks_of(place, snapshot) / str(number)
-        for file in sorted(folder.iterdir()) if is_dir(folder) else ():
-            files[f"locks/{number}/{file.name}"] = data = file.read_bytes()
-            problems += secrets_in(f"{each.label}: {file.name}", data)
+    for number, (each, there) in enumerate(kept_locks(place, snapshot), 1):
+        for name, data in there.items():
+            files[f"locks/{number}/{name}"] = data
+            problems += secrets_in(f"{each.label}: {name}", data)
         wanted = {each.lock_sha256, each.manifest_sha256} - {None}
         if not wanted <= {sha256(data).hexdigest() for data in files.values()}:
             problems.append(_not_here(each.label))

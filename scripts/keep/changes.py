@@ -15,7 +15,7 @@ from scripts.keep.diff import ComparedFile, PlatformDiff, compare
 from scripts.keep.diff_locks import diff_locks
 from scripts.keep.diff_states import CHANNEL, ComparedState, files_to_carry
 from scripts.keep.diff_text import code, diff_lines, markdown
-from scripts.keep.snapshot_trees import lock_in
+from scripts.keep.snapshot_locks import lock_in
 from scripts.keep.snapshots import read_snapshots
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock

@@ -26,7 +26,7 @@ from scripts.core.files import disk_errors, exists, is_dir, read_regular
 from scripts.core.pep508 import pypi_name
 from scripts.keep.bundle_sources import LARGEST_RECEIPT, base_by_receipt
 from scripts.keep.diff import CONDA, INDEX, PYPI, ComparedFile, Package, build_number
-from scripts.keep.snapshot_trees import lock_in, locks_of
+from scripts.keep.snapshot_locks import lock_in, locks_of
 from scripts.keep.snapshots import (
     INDEX_KIND,
     Snapshot,

@@ -19,7 +19,8 @@ from scripts.channel.removals import now, removal_errors
 from scripts.core.errors import usage_error
 from scripts.core.files import is_dir
 from scripts.core.report import Json, Line, Report, counted, human_size, table
-from scripts.keep.snapshot_trees import LOCKS, clear_leftovers, remove_snapshot, remove_tree
+from scripts.keep.snapshot_locks import LOCKS
+from scripts.keep.snapshot_trees import clear_leftovers, remove_snapshot, remove_tree
 from scripts.keep.snapshots import (
     Snapshot,
     find_record,

@@ -46,7 +46,7 @@ from scripts.index.file_classes import files_of_layout, is_index_path
 from scripts.index.publish import publish, staged_files
 from scripts.index.stage import index
 from scripts.keep.published import read_published
-from scripts.keep.snapshot_trees import lock_in
+from scripts.keep.snapshot_locks import lock_in
 from scripts.keep.snapshots import (
     ROLLBACK,
     Snapshot,
@@ -92,17 +92,15 @@ def undone_rollback(workspace: Workspace, locks: Sequence[MirroredLock]) -> Prob
     newest = newest_snapshot(workspace.place)
     if newest is None or not newest.is_rollback:
         return None
-    kept, moved = _moved(workspace, newest, locks)
-    if not moved and len(kept) == len({*map(_sha256, locks)}):
+    moved = _moved(workspace, newest, locks)
+    if not moved and len(_locked_in(workspace, newest)) == len({*map(_sha256, locks)}):
         return None
-    found = [_copies(workspace, newest, each) for each in moved]
-    commands = [command for some in found for command in some]
-    back = " and ".join(f"`{each}`" for each in commands)
+    back = " and ".join(f"`{each}`" for some in moved.values() for each in some)
     return usage_problem(
         workspace.settings.channel_dir,
         "was rolled back, and what is locked is not: the rollback would be undone",
         ("rolled back by", newest.id),
-        help=(f"{back}, then this again; or " if found and all(found) else "")
+        help=(f"{back}, then this again; or " if moved and all(moved.values()) else "")
         + "`pixi run mirror`, which moves the channel on to the lock",
     )
 
@@ -224,9 +222,7 @@ def _lost(
             return cannot_read(error, file)
         except OSError:
             pass
-    commands = [
-        x for each in _moved(workspace, target, locks)[1] for x in _copies(workspace, target, each)
-    ]
+    commands = [each for some in _moved(workspace, target, locks).values() for each in some]
     other = "pixi run mirror with its lock; where it came out of a bundle, unbundle a --full one"
     return usage_error(
         target.id,
@@ -347,10 +343,10 @@ def _differences(
     if workspace.settings.layout is not target.layout:
         layout = f'set layout = "{target.layout}" under [{TABLE}]'
         yield f"the layout is {target.layout} now: {layout}"
-    _, moved = _moved(workspace, target, locks)
+    moved = _moved(workspace, target, locks)
     if moved:
         were = "was left as it is" if len(moved) == 1 else "were left as they are"
-        commands = [x for each in moved for x in _copies(workspace, target, each)]
+        commands = [each for some in moved.values() for each in some]
         unless = ", unless you say" if commands else ""
         names = ", ".join(each.location for each in moved)
         yield f"{names} {were}: `pixi run mirror` moves the channel on to it{unless}"
@@ -359,14 +355,20 @@ def _differences(
 
 def _moved(
     workspace: Workspace, snapshot: Snapshot, locks: Sequence[MirroredLock]
-) -> tuple[frozenset[str | None], list[MirroredLock]]:
-    """Return the sha256 of this workspace's locks in a snapshot, and which of these are others.
+) -> dict[MirroredLock, list[str]]:
+    """Return which of these locks are others than in a snapshot, and how to get each back.
 
-    Where the snapshot knows none of its locks, all are others.
+    Where the snapshot knows none of this workspace's locks, all are others.
     """
+    known = _locked_in(workspace, snapshot)
+    moved = (each for each in locks if _sha256(each) not in known)
+    return {each: _copies(workspace, snapshot, each) for each in moved}
+
+
+def _locked_in(workspace: Workspace, snapshot: Snapshot) -> frozenset[str | None]:
+    """Return the sha256 of this workspace's locks in a snapshot."""
     own = {str(workspace.manifest_path), None}
-    kept = frozenset(each.lock_sha256 for each in snapshot.locks if each.mirrored_by in own)
-    return kept, [each for each in locks if _sha256(each) not in kept]
+    return frozenset(each.lock_sha256 for each in snapshot.locks if each.mirrored_by in own)
 
 
 def _copies(workspace: Workspace, snapshot: Snapshot, lock: MirroredLock) -> list[str]:

@@ -23,12 +23,12 @@ from scripts.core.files import (
     fsync,
     hard_link,
     is_dir,
-    is_file,
     remove_folder,
     replace,
     unlink,
 )
 from scripts.core.scratch import clear_scratch
+from scripts.keep.snapshot_locks import LOCKS
 from scripts.keep.snapshots import (
     Snapshot,
     SnapshotFile,
@@ -40,40 +40,10 @@ from scripts.keep.snapshots import (
     snapshots_folder,
     tree_of,
 )
-from scripts.lock.mirrored import MirroredLock
-from scripts.workspace.workspace import LOCK_NAME, Workspace
 
 _PART: Final = ".part"
-LOCKS: Final = ".locks"
-"""What the folder of its locks has behind the id."""
 _TOO_MANY_LINKS: Final = 1142  # of Windows, for which Python has no errno
 _THREADS: Final = 8  # copies made durable side by side, which is many times faster
-
-
-def locks_of(place: ChannelPaths, snapshot: Snapshot) -> Path:
-    """Name the folder of the locks that it was made by: `<n>/pixi.lock` and the manifest."""
-    return snapshots_folder(place) / f"{snapshot.id}{LOCKS}"
-
-
-def lock_in(
-    workspace: Workspace, snapshot: Snapshot, lock: MirroredLock | None = None
-) -> Path | None:
-    """Return a lock, this workspace's own by default, as a snapshot keeps it; None: it has none.
-
-    It is known by the manifest beside it; without one by its label, which is its path then.
-    """
-    wanted = str(workspace.manifest_path)
-    if lock is not None and lock.entry is not None:
-        wanted = str(lock.manifest_path or lock.label)
-    own = str(workspace.manifest_path)
-    known = [
-        (each.mirrored_by not in {own, None}, number)
-        for number, each in enumerate(snapshot.locks, 1)
-        if wanted == (each.manifest or each.label)
-    ]
-    number = min(known, default=(True, 0))[1]  # another workspace may mirror it, too
-    file = locks_of(workspace.place, snapshot) / str(number) / LOCK_NAME
-    return file if is_file(file) else None
 
 
 def build_tree(

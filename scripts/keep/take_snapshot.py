@@ -15,32 +15,26 @@ from scripts.channel.digest_cache import Fingerprint
 from scripts.channel.inventory import files_below
 from scripts.channel.removals import now
 from scripts.channel.selection import read_whole_selection
-from scripts.channel.state import MirrorState, WorkspaceState, read_channel_state, read_state
+from scripts.channel.state import MirrorState, read_channel_state
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.files import (
     FileStatus,
-    exists,
-    holds,
     is_dir,
-    is_file,
-    link_or_copy,
-    unlink,
     write_atomically,
 )
 from scripts.core.report import Json, Report, join_reports
 from scripts.keep.far_side import remove_receipt
+from scripts.keep.snapshot_locks import describe_locks, keep_locks, kept_locks
 from scripts.keep.snapshot_trees import (
     build_tree,
     clear_leftovers,
     disk_problem,
     ensure_tree,
-    locks_of,
 )
 from scripts.keep.snapshots import (
     Snapshot,
-    SnapshotLock,
     SnapshotProof,
     digest_of,
     new_snapshot,
@@ -53,11 +47,9 @@ from scripts.keep.snapshots import (
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.select import Selection
 from scripts.verify.findings import Level
-from scripts.workspace.workspace import LOCK_NAME, Workspace
+from scripts.workspace.workspace import Workspace
 
 _BY_LOCKS: Final = frozenset({"index", "mirror", "update-mirror"})  # tasks
-# A lock, and its file and manifest by their names.
-_DescribedLock = tuple[SnapshotLock, Mapping[str, bytes]]
 _NO_LINKS: Final = (
     "its disk has no hard links, so of snapshots only the records are kept: a rollback works as far"
     " as the files are still there"
@@ -100,8 +92,8 @@ def take_snapshot(
             return _report_standing(workspace, before, made_by, locks)
         if before is None and not files:
             return Report()
-        described = _kept_locks(place, restored) if restored else None
-        described = described or _describe_locks(workspace, locks, before)
+        described = kept_locks(place, restored) if restored else None
+        described = described or describe_locks(workspace, locks, before)
         snapshot = new_snapshot(
             files,
             made_by=made_by,
@@ -112,7 +104,7 @@ def take_snapshot(
             proofs=proofs,
         )
         clear_leftovers(place)
-        _keep_locks(place, snapshot, described, restored or before)
+        keep_locks(place, snapshot, described, restored or before)
         is_linked = build_tree(place, snapshot, files, before, rows_before)
         if not is_linked and (before is None or is_dir(tree_of(place, before))):
             console.warn(f"{workspace.settings.channel_dir}: {_NO_LINKS}")
@@ -186,7 +178,7 @@ def _note(
     What was proven of other locks is not proven of these, nor are levels that have failed since.
     """
     own = str(workspace.manifest_path)
-    described = _describe_locks(workspace, locks, snapshot, stands=True)
+    described = describe_locks(workspace, locks, snapshot, stands=True)
     known, found = (
         [x for x in some if x.mirrored_by == own]
         for some in (snapshot.locks, [x for x, _ in described])
@@ -203,7 +195,7 @@ def _note(
         or len(kept) < len(snapshot.proofs)
         or not fresh.keys() <= kept.keys()
     ):
-        _keep_locks(workspace.place, snapshot, described, None)
+        keep_locks(workspace.place, snapshot, described, None)
         in_order = sorted(
             {**kept, **fresh}.values(), key=lambda x: list(Level).index(Level(x.level))
         )
@@ -255,104 +247,6 @@ def _proofs_of(workspace: Workspace, verified: Mapping[str, Any]) -> tuple[Snaps
 
 def _client(attempt: Mapping[str, Any]) -> str:
     return f"{attempt['client']} {attempt['version'] or ''}".rstrip()
-
-
-def _describe_locks(
-    workspace: Workspace,
-    locks: Sequence[MirroredLock],
-    before: Snapshot | None,
-    *,
-    stands: bool = False,
-) -> list[_DescribedLock]:
-    """Describe these locks, and those of other workspaces as the snapshot `before` has them.
-
-    So stays what came in a bundle, of which no lock is kept, as long as this is its far side.
-    Where that snapshot `stands`, nobody has joined since.
-    """
-    place, own = workspace.place, str(workspace.manifest_path)
-    described = [_describe_lock(each, own) for each in locks]
-    order = [] if before is None else [each.mirrored_by for each in before.locks]
-    if stands and set(order) == {own}:
-        return described
-    states = {str(x.manifest): x for x in read_state(place).workspaces if str(x.manifest) != own}
-    if before is None or (not states and set(order) <= {own}):
-        return [*described, *map(_describe_state, states.values())]
-    is_far_side = exists(place.unbundled)
-    for lock, files in _kept_locks(place, before):
-        if lock.mirrored_by in states or (lock.mirrored_by is None and is_far_side):
-            described.append((lock, files))
-    there = {lock.mirrored_by for lock, _ in described}
-    described += (_describe_state(each) for path, each in states.items() if path not in there)
-    # Two workspaces would change it in turn.
-    order = [*order, own, *states]
-    return sorted(described, key=lambda each: order.index(each[0].mirrored_by))
-
-
-def _describe_state(state: WorkspaceState) -> _DescribedLock:
-    """Describe the own lock of a workspace, of whose locks no snapshot knows yet."""
-    lock = SnapshotLock(
-        label=state.name,
-        lock_sha256=state.lock_sha256,
-        manifest_sha256=None,
-        mirrored_by=str(state.manifest),
-    )
-    return lock, {LOCK_NAME: state.lock.read_bytes()} if is_file(state.lock) else {}
-
-
-def _describe_lock(lock: MirroredLock, mirrored_by: str) -> _DescribedLock:
-    """Describe a lock and the manifest beside it; there is none beside a remote lock."""
-    file, files = lock.manifest_path, dict[str, bytes]()
-    if lock.file.data:
-        files[LOCK_NAME] = lock.file.data
-    if file is not None and is_file(file):
-        files[file.name] = file.read_bytes()
-    sha256 = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    manifest = str(file) if file is not None and file.name in files else None
-    return SnapshotLock(
-        label=lock.label,
-        lock_sha256=sha256.get(LOCK_NAME),
-        manifest_sha256=None if file is None else sha256.get(file.name),
-        manifest=manifest,
-        mirrored_by=mirrored_by,
-    ), files
-
-
-def _kept_locks(place: ChannelPaths, snapshot: Snapshot) -> list[_DescribedLock]:
-    """Read the locks of a snapshot, as far as they are kept."""
-    found = list[_DescribedLock]()
-    for number, lock in enumerate(snapshot.locks, 1):
-        folder = locks_of(place, snapshot) / str(number)
-        there = sorted(folder.iterdir()) if is_dir(folder) else ()
-        found.append((lock, {each.name: each.read_bytes() for each in there}))
-    return found
-
-
-def _keep_locks(
-    place: ChannelPaths,
-    snapshot: Snapshot,
-    described: Iterable[_DescribedLock],
-    older: Snapshot | None,
-) -> None:
-    """Keep locks and manifests, in the order in which the snapshot has them, from 1 up.
-
-    Those that an `older` snapshot has at the same place are linked, and take no room.
-    """
-    folder = locks_of(place, snapshot)
-    there = None if older is None else locks_of(place, older)
-    kept = {
-        Path(str(n), name): data
-        for n, (_, files) in enumerate(described, 1)
-        for name, data in files.items()
-    }
-    for path, data in kept.items():
-        if there is not None and holds(there / path, data):
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            link_or_copy(there / path, folder / path)
-        elif not holds(folder / path, data):
-            write_atomically(folder / path, data)
-    for file in [each for each in folder.rglob("*") if each.is_file()]:
-        if file.relative_to(folder) not in kept:
-            unlink(file)
 
 
 def _fingerprint(state: MirrorState, files: Iterable[tuple[PurePosixPath, FileStatus]]) -> str:

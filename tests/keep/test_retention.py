@@ -12,7 +12,7 @@ import pytest
 
 from scripts.core.report import human_size
 from scripts.keep.retention import trees_to_keep
-from scripts.keep.snapshot_trees import locks_of
+from scripts.keep.snapshot_locks import locks_of
 from scripts.keep.snapshots import Snapshot, read_snapshots, record_of, tree_of
 from scripts.workspace.settings import Settings
 from tasks import index, prune, snapshots

@@ -23,7 +23,7 @@ from scripts.core.report import human_size
 from scripts.keep import rollback as rollback_stage
 from scripts.keep.changes import known_before
 from scripts.keep.relayout import relayout
-from scripts.keep.snapshot_trees import locks_of
+from scripts.keep.snapshot_locks import locks_of
 from scripts.keep.snapshots import Snapshot, read_snapshot_files, read_snapshots, tree_of
 from scripts.keep.take_snapshot import take_snapshot
 from scripts.lock.read import read_lock

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.keep.snapshot_trees import locks_of
+from scripts.keep.snapshot_locks import locks_of
 from scripts.keep.snapshots import (
     newest_snapshot,
     read_snapshot_files,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scripts.core.channel_paths import channel_paths
-from scripts.keep.snapshot_trees import locks_of
+from scripts.keep.snapshot_locks import locks_of
 from scripts.keep.snapshots import newest_snapshot, read_snapshots, tree_of
 
 TASKS: Final = ("mirror", "rollback", "prune")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from scripts.core import rattler_child
-from scripts.keep.snapshot_trees import locks_of
+from scripts.keep.snapshot_locks import locks_of
 from scripts.keep.snapshots import read_snapshots
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
