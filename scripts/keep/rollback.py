@@ -23,6 +23,7 @@ from scripts.channel.state import (
     Removal,
     read_state,
     write_channel,
+    write_first_seen,
     write_removals,
 )
 from scripts.channel.users import note_layout, read_users_of
@@ -142,6 +143,9 @@ def _roll_back(
             _switch(place, state, to_link, staged, digests=digests, dropped=dropped, paths=paths)
         done = replace(state, layout=target.layout, before_relayout=None)
         write_channel(place, done)
+    seen = {x.path: Digest("sha256", x.sha256) for x in files if x.path in state.first_seen}
+    if seen:
+        write_first_seen(place, {**state.first_seen, **seen})
     lines: list[Line] = [_headline(workspace, target, is_changed=is_changed)]
     lines += [f"brought back: {counted(len(to_link), 'artifact')}"] if to_link else []
     if missing:

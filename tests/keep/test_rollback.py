@@ -28,10 +28,12 @@ from scripts.keep.snapshots import Snapshot, read_snapshot_files, read_snapshots
 from scripts.keep.take_snapshot import take_snapshot
 from scripts.lock.read import read_lock
 from tasks import bundle, index, prune, rollback, verify
+from tasks import mirror as mirror_task
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.snapshots import wrong_newest_snapshot, wrong_snapshots
 from tests.support.steps import failing_at, killed_at
+from tests.support.upstream import Upstream
 from tests.support.wheels import PypiRow, TinyWheel
 
 OLD = TinyPackage(name="a", subdir="linux-64", license="MIT")
@@ -434,6 +436,38 @@ def test_pages_of_pypi_come_back(tmp_path: Path) -> None:
     assert {name: after[name] for name in before} == before
     assert snapshots(mirror)[-1].content_digest == first.content_digest
     assert {name for name in after if name not in before} == set(mirror.waiting())
+
+
+def test_bytes_without_a_hash_in_the_lock_are_the_ones_first_seen_then(
+    tmp_path: Path, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mirror, wheel = make_mirror(tmp_path / "work"), TinyWheel(name="w")
+    url = f"{upstream.url}/dl/{wheel.file_name}"
+    manifest = mirror.root / "pixi.toml"
+    settings = f'\nallow-unhashed = true\n[pypi-dependencies]\nw = {{ url = "{url}" }}\n'
+    text = manifest.read_text(encoding="utf-8").replace('["conda-forge"]', "[]")
+    manifest.write_text(text + settings, encoding="utf-8")
+    mirror.lock([PypiRow(written=wheel.write(upstream.folder / "dl"), url=url, index=None)])
+    [file] = mirror.folder.rglob("*.whl")
+    file.unlink()
+    levels = ("--level", "files", "-q")
+    assert run(mirror, mirror_task.main, *levels) == 0
+    [first] = snapshots(mirror)
+    # Upstream replaces it, and they take that.
+    other = replace(wheel, files=(("w.py", b"2"),))
+    other.write(upstream.folder / "dl")
+    file.unlink()
+    mirror.workspace.place.first_seen.unlink()
+    assert run(mirror, mirror_task.main, *levels) == 0
+    assert file.read_bytes() == other.data
+    roll_back(mirror, first)
+    assert file.read_bytes() == wheel.data
+    assert run(mirror, verify.main, *levels) == 0
+    # The control: other bytes than these are still told.
+    file.write_bytes(other.data)
+    capsys.readouterr()
+    assert run(mirror, verify.main, *levels) == 1
+    assert "sha256 differs from the one first seen" in capsys.readouterr().err
 
 
 def test_the_layout_follows(mirror: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
