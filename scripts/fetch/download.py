@@ -42,11 +42,9 @@ from scripts.network.errors import (
     shortened,
     web_page_error,
 )
-from scripts.network.retry import HostHealth, RetryPolicy, backoff_delay
+from scripts.network.retry import MOST_WRONG, HostHealth, RetryPolicy, backoff_delay
 from scripts.network.router import Router
 
-# The same wrong bytes twice are what the server has; asking on would only cost time.
-_MOST_WRONG: Final = 2
 # How much longer a file may be that somebody has packed, though it cannot be packed further.
 _PACKED_MORE: Final = 1 << 20
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -128,7 +126,7 @@ class Download:
             is_new_way = False
             if status is not None and source not in self.by_rattler:
                 is_new_way = router.credentials.may_be_in_keyring(source, status)
-            may_retry = error.is_retryable and wrong < _MOST_WRONG
+            may_retry = error.is_retryable and wrong < MOST_WRONG
             may_differ = elsewhere and status is None and error.kind not in LOCAL
             if attempt == tries or all(map(health.is_down, sources)):
                 break

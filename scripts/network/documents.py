@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +18,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from scripts.core.scratch import scratch_folder
 from scripts.lock.location import local_path
 from scripts.network.content import SUPPORTED_ENCODINGS, Body, NotEncodedError, decode, read_chunks
-from scripts.network.errors import DownloadError, ErrorKind, web_page_error
-from scripts.network.retry import HostHealth, RetryPolicy, backoff_delay
+from scripts.network.errors import WRONG, DownloadError, ErrorKind, web_page_error
+from scripts.network.retry import MOST_WRONG, HostHealth, RetryPolicy, backoff_delay
 
 if TYPE_CHECKING:
     from scripts.network.http import HttpClient
@@ -69,7 +70,7 @@ def ask_in_turn(
     `health` is of the servers asked so far: one that is down is not asked again.
     """
     health, errors, left = health or HostHealth(policy), dict[str, DownloadError](), list(sources)
-    tries = max(policy.total, len(sources))
+    tries, wrong = max(policy.total, len(sources)), Counter[str]()
     for attempt in range(1, tries + 1):
         source, began = left.pop(0), time.monotonic()
         down = health.is_down(source)
@@ -81,9 +82,10 @@ def ask_in_turn(
                 return answer
         except DownloadError as error:
             error.source, errors[source] = source, error
+            wrong[source] += error.kind in WRONG
             if not down:
                 health.failed(source, error, began)
-                left += [source] if error.is_retryable else []
+                left += [source] if error.is_retryable and wrong[source] < MOST_WRONG else []
             if not left:
                 break
             if len(sources) <= attempt < tries:

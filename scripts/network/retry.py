@@ -14,6 +14,8 @@ from typing import Final
 from scripts.network.errors import LOCAL, OF_THE_NETWORK, OF_THE_SERVER, UNREACHABLE, DownloadError
 from scripts.network.mirrors import origin
 
+MOST_WRONG: Final = 2
+"""Wrong bytes that come twice are what the server has; asking on would only cost time."""
 # A server is down after so many failed tries at least: a single one may meet it as it restarts.
 _FEWEST_UNREACHED: Final = 3
 # Where somebody answers, more than the tries of one artifact.

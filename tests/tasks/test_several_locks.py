@@ -979,6 +979,11 @@ def test_no_lock_comes_but_a_page(several: Several, capsys: pytest.CaptureFixtur
     assert several.task(fetch.main, "-q") == 1
     assert "a web page came instead of the lock file (a login page?)" in capsys.readouterr().err
     assert not several.channel.exists()
+    # What comes twice is what the server has, as of an artifact; a failing server is asked on.
+    assert [each.path for each in several.upstream.requests].count("/git/pixi.lock") == 2
+    several.upstream.always("/git/*", status(500))
+    assert several.task(fetch.main, "-q") == 3
+    assert [each.path for each in several.upstream.requests].count("/git/pixi.lock") == 7
 
 
 @pytest.mark.parametrize(
