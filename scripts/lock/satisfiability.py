@@ -38,7 +38,7 @@ from scripts.workspace.resolve import (
     environment_platforms,
     locked_channels,
     locked_indexes,
-    overridden,
+    pypi_overrides,
 )
 from scripts.workspace.virtual_packages import is_default, version_key
 from scripts.workspace.workspace import Workspace
@@ -141,7 +141,7 @@ def _compare(
             yield _finding(lock, f"environment {environment.name} {message}", *details)
         yield from _index_problems(lock, manifest, environment, there)
         yield from _platform_problems(lock, manifest, environment, there)
-        names = overridden(manifest, environment)
+        names = pypi_overrides(manifest, environment).keys()
         for platform in environment_platforms(manifest, environment):
             rows = matching_platform(platform, there)
             if rows is None:

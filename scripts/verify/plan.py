@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from scripts.core.record import PypiRecord
@@ -19,10 +19,16 @@ from scripts.workspace.model import (
     Environment,
     Manifest,
     ManifestPlatform,
+    PypiRequirement,
     Requirement,
     Target,
 )
-from scripts.workspace.resolve import asked_for, environment_platforms, is_built_in_place
+from scripts.workspace.resolve import (
+    asked_for,
+    environment_platforms,
+    is_built_in_place,
+    pypi_overrides,
+)
 from scripts.workspace.virtual_packages import (
     VirtualPackage,
     default_packages,
@@ -75,6 +81,8 @@ class PackageSet:
     """What needs it all, for people."""
     pypi_roots: tuple[str, ...] = ()
     """What the manifest requires of PyPI (PEP 508)."""
+    pypi_overrides: Mapping[str, Sequence[PypiRequirement]] = field(default_factory=dict)
+    """What it has in place of all that anything requires of these names (PEP 503)."""
     is_of_builds: bool = False
 
     @property
@@ -131,6 +139,7 @@ def plan_sets(selection: Selection) -> Iterator[PackageSet]:
             roots=(*_own_roots(required_by, asked, there, lock.root), *_source_roots(rows)),
             required_by=required_by,
             pypi_roots=tuple(each.text for each in asked.pypi),
+            pypi_overrides={} if isinstance(declared, str) else pypi_overrides(*declared[:2]),
         )
 
 

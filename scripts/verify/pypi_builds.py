@@ -84,7 +84,8 @@ def _missing(
 ) -> Iterator[tuple[str, RequirementInformation]]:
     """Yield each requirement that holds there and that nothing meets, with its name."""
     alone = replace(each.rows, pypi=(), pypi_left_out=())
-    asked, _ = find_requirements(replace(each, rows=alone, pypi_roots=tuple(requires)), python)
+    built = replace(each, rows=alone, pypi_roots=tuple(requires), pypi_overrides={})
+    asked, _ = find_requirements(built, python)
     for one in asked:
         if is_met(one.requirement, there) is False:
             yield printable(one.text if one.requirement is None else one.requirement.name), one

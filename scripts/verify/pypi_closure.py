@@ -42,7 +42,10 @@ PypiAnswer = tuple[list[Problem], list[str]]
 
 def pypi_dependencies(each: PackageSet) -> tuple[object, ...]:
     """Return what the proof of a place depends on, besides what conda's does."""
-    return (each.rows.pypi, each.rows.pypi_left_out, each.pypi_roots) if each.has_pypi else ()
+    if not each.has_pypi:
+        return ()
+    overrides = tuple(each.pypi_overrides.items())
+    return (each.rows.pypi, each.rows.pypi_left_out, each.pypi_roots, overrides)
 
 
 def prove_pypi(sets: Iterable[PackageSet]) -> Mapping[EnvironmentPlatform, PypiAnswer]:

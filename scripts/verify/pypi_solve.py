@@ -52,6 +52,8 @@ class PypiSolve:
     """Requirements (PEP 508) that hold there."""
     excluded: tuple[str, ...] = ()
     """The names that nobody is asked for."""
+    overrides: tuple[str, ...] = ()
+    """What holds in place of all that anything requires of these names (PEP 508)."""
     locked: tuple[str, ...] = ()
     """What is to come of it: `name version`."""
     metadata: tuple[PurePosixPath, ...] = ()
@@ -89,6 +91,7 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
         variables=python.uv_variables,
         asked=of_place,
         excluded=tuple(sorted(excluded)),
+        overrides=tuple(x.text for some in each.pypi_overrides.values() for x in some),
         locked=tuple(f"{name} {x.version}" for name, x in mirrored.items()),
         metadata=tuple(metadata_path(next(pypi_artifacts(x)).path) for x in mirrored.values()),
         not_proven=tuple(
@@ -150,14 +153,20 @@ def solve_pypi(job: PypiSolve, folder: Path) -> SolveAnswer:
     if job.uv is None or not (job.asked or job.locked):
         return SolveAnswer()
     with scratch_folder() as scratch:
-        asked, excluded = scratch / "in.txt", scratch / "excludes.txt"
-        asked.write_text("".join(f"{each}\n" for each in job.asked), encoding="utf-8")
-        excluded.write_text("".join(f"{each}\n" for each in job.excluded), encoding="utf-8")
+        lists = {"in": job.asked, "excludes": job.excluded, "overrides": job.overrides}
+        for name, rows in lists.items():
+            text = "".join(f"{each}\n" for each in rows)
+            (scratch / f"{name}.txt").write_text(text, encoding="utf-8")
         command = [
             *(str(job.uv), "pip", "compile", "--no-config", "--no-cache"),
             *("--offline", "--no-build"),
             *("--no-header", "--no-annotate", "--python", sys.executable, *job.options),
-            *("--index-url", (folder / INDEX).as_uri(), "--excludes", str(excluded), str(asked)),
+            *("--index-url", (folder / INDEX).as_uri(), str(scratch / "in.txt")),
+            *(
+                f"--{name}={scratch / name}.txt"
+                for name in ("excludes", "overrides")
+                if lists[name]
+            ),
         ]
         more = {"NO_COLOR": "1", "UV_PYTHON_DOWNLOADS": "never", **dict(job.variables)}
         done = run_sandboxed(command, sandbox_environment(scratch / "home", more))

@@ -47,29 +47,44 @@ def find_requirements(
     extras: dict[str, set[str]] = {}
     own = [(None, each.required_by, text) for text in each.pypi_roots]
     of_rows = [(x.name, package_label(x), text) for x in each.pypi_rows for text in x.requires_dist]
+    every = [(*x[:2], *one) for x in (*own, *of_rows) for one in _overridden(x[2], each)]
     while True:
         asked, undecided = list[RequirementInformation](), list[str]()
         wanted = {name: set(some) for name, some in extras.items()}
-        for who, label, text in (*own, *of_rows):
-            requirement = parse_requirement(text)
+        for who, label, shown, requirement in every:
             if requirement is not None and requirement.marker is not None:
                 of_it = ("", *sorted(extras.get(who, ()) if who else ()))
                 decided = [holds(str(requirement.marker), extra) for extra in of_it]
                 if True not in decided:
                     if None in decided:
-                        shown = f"{label} requires {printable(text)}"
-                        undecided.append(f"{shown} (its marker is not decided)")
+                        undecided.append(f"{label} requires {shown} (its marker is not decided)")
                     continue
             if requirement is not None and requirement.extras:
                 names = {pypi_name(extra) for extra in requirement.extras}
                 wanted.setdefault(pypi_name(requirement.name), set()).update(names)
-            shown = printable(text)
             asked.append(
                 RequirementInformation(who=who, label=label, text=shown, requirement=requirement)
             )
         if wanted == extras:
             return asked, undecided
         extras = wanted
+
+
+def _overridden(text: str, each: PackageSet) -> Iterator[tuple[str, Requirement | None]]:
+    """Yield what holds in place of a requirement, as shown: what `dependency-overrides` has, if so.
+
+    Of the requirement's own marker an extra alone counts then (uv: Overrides::apply).
+    """
+    own, shown = parse_requirement(text), printable(text)
+    instead = () if own is None else each.pypi_overrides.get(pypi_name(own.name), ())
+    if not instead:
+        yield shown, own
+    optional = own is not None and own.marker is not None and "extra" in str(own.marker)
+    for one in instead:
+        both = (
+            f"{one.text} ; {own.marker}" if own and optional and ";" not in one.text else one.text
+        )
+        yield f"{shown} (overridden: {printable(one.text)})", parse_requirement(both)
 
 
 def find_dependents(each: PackageSet) -> Dependents:

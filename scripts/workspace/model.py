@@ -80,13 +80,13 @@ class PypiRequirement:
 class PypiOptions:
     """What of `[pypi-options]` a lock can be compared with.
 
-    URLs are as written, secrets included; `index_url` None: it is not said. `overridden` are the
-    names (PEP 503) that `dependency-overrides` has.
+    URLs are as written, secrets included; `index_url` None: it is not said. `overrides` are
+    what `dependency-overrides` has in place of every requirement of these names.
     """
 
     index_url: str | None = None
     extra_index_urls: tuple[str, ...] = ()
-    overridden: tuple[str, ...] = ()
+    overrides: tuple[PypiRequirement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -148,7 +148,7 @@ def _pypi_options(options: Table) -> PypiOptions:
     return PypiOptions(
         index_url=options.string("index-url"),
         extra_index_urls=options.strings("extra-index-urls"),
-        overridden=tuple(map(pypi_name, options.table("dependency-overrides").fields)),
+        overrides=tuple(_parse_pypi(options.table("dependency-overrides"))),
     )
 
 

@@ -6,7 +6,7 @@ As pixi resolves them (crates/pixi_manifest/src/features_ext.rs).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
@@ -70,11 +70,16 @@ def asks_pypi(manifest: Manifest, environment: Environment) -> bool:
     return any(each.pypi for each in targets if each.selector is None)
 
 
-def overridden(manifest: Manifest, environment: Environment) -> frozenset[str]:
-    """Return the names (PEP 503) for which `dependency-overrides` says something else."""
+def pypi_overrides(
+    manifest: Manifest, environment: Environment
+) -> Mapping[str, Sequence[PypiRequirement]]:
+    """Return, by name (PEP 503), what `dependency-overrides` has in place of what is required."""
+    found: dict[str, list[PypiRequirement]] = {}
     features = manifest.features_of(environment)
     options = (manifest.pypi_options, *(each.pypi_options for each in features))
-    return frozenset(name for each in options for name in each.overridden)
+    for each in (one for some in options for one in some.overrides):
+        found.setdefault(each.name, []).append(each)
+    return found
 
 
 def channel_priority(manifest: Manifest, environment: Environment) -> str:

@@ -21,7 +21,7 @@ from scripts.verify.install.clients import find_program
 from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
-from tasks import index, mirror, snapshots
+from tasks import index, mirror, snapshots, why
 from tasks import verify as verify_task
 from tests.support.packages import TinyPackage
 from tests.support.wheels import TinySdist, TinyWheel
@@ -314,6 +314,28 @@ def test_what_the_manifest_requires(world: PypiWorld) -> None:
         (place, "its PyPI packages cannot be solved from the mirror alone")
         for place in (LINUX, WINDOWS)
     ]
+
+
+def test_what_is_overridden_is_asked_for_in_place_of_what_is_required(world: PypiWorld) -> None:
+    """uv: Overrides::apply; of a marker of the requirement's own, its extra counts."""
+    color, windows = 'tiny-color>=9; extra == "color"', 'tiny-win; sys_platform == "win32"'
+    asks = ("tiny-lib>=9", color, windows, 'tiny-none>=9; extra == "none"')
+    new = world.remade(app=dataclasses.replace(_wheel("app"), requires_dist=asks))
+    unmet = [f"requires {x}, which is not met" for x in (color, "tiny-lib>=9")]
+    assert sorted(message for _, message in new.found("closure")) == unmet
+    assert new.found("solve") == [(place, UNSOLVED) for place in (LINUX, WINDOWS)]
+
+    overrides = 'Tiny_Lib = "==1.1", tiny-color = "*", tiny-none = "==1.0"'
+    options = f"[pypi-options]\ndependency-overrides = {{ {overrides} }}\n\n[tool."
+    _edit(new.root / "pixi.toml", r"\[tool\.", options)
+    assert (new.found("closure"), new.found("solve")) == ([], [])
+    told = new.run(why, "tiny-lib")[1]
+    assert "tiny_sdist-1.0.tar.gz: tiny-lib (overridden: Tiny_Lib==1.1)\n" in told
+    # Control: the override itself has to be met.
+    _edit(new.root / "pixi.toml", "==1.1", "==1.2")
+    message = "requires tiny-lib>=9 (overridden: Tiny_Lib==1.2), which is not met"
+    assert ("tiny_app-1.0-py3-none-any.whl", message) in new.found("closure")
+    assert new.found("solve") == [(place, UNSOLVED) for place in (LINUX, WINDOWS)]
 
 
 def test_what_conda_holds_without_purls_meets_nothing(
