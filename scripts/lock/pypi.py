@@ -72,20 +72,21 @@ def parse_pypi(row: Row, location: str) -> PypiRecord:
     )
 
 
-def with_index(records: tuple[PypiRecord, ...], indexes: tuple[str, ...]) -> tuple[PypiRecord, ...]:
+def with_index(records: tuple[PypiRecord, ...], pages: tuple[str, ...]) -> tuple[PypiRecord, ...]:
     """Add the environment's index to rows of versions before 7, where no row names its index.
 
-    Not where there are several indexes, and not to direct URLs, which have no digest.
+    Not where `pages`, its indexes and those of `find-links`, are several: nobody knows which.
     """
-    if len(indexes) != 1:
+    if len(pages) != 1:
         return records
-    [index] = indexes
-    return tuple(
-        dataclasses.replace(each, index=index)
-        if each.sha256 is not None and not is_path(each.location)
-        else each
-        for each in records
-    )
+    return tuple(one for each in records for one in of_every_index(each, pages))
+
+
+def of_every_index(record: PypiRecord, pages: Iterable[str]) -> Iterator[PypiRecord]:
+    """Yield a row as of each of the indexes that it may be from; most rows name their own."""
+    is_open = record.index is None and is_remote(record.location) and not is_direct(record)
+    named = [dataclasses.replace(record, index=each) for each in pages] if is_open else []
+    yield from named or [record]
 
 
 def leave_out_pypi(rows: PlatformPackages, settings: Settings) -> PlatformPackages:

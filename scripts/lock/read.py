@@ -171,6 +171,7 @@ def _parse_v4(top: Row, version: int) -> tuple[LockedEnvironment, ...]:
         own = Row(top.subject, f"environment {name}", row.fields)
         indexes, of_platforms = _indexes(own, own.strings("indexes")), []
         pages = tuple(x["url"] for x in own.rows("find-links") if isinstance(x.get("url"), str))
+        find_links = _indexes(own, pages)
         for key in (table := row.table("packages")).fields:
             if platforms is None:
                 subdir = check_subdir(key, f"{top.subject}: {name}")
@@ -183,7 +184,7 @@ def _parse_v4(top: Row, version: int) -> tuple[LockedEnvironment, ...]:
             named = Row(top.subject, f"environment {name} on {platform.name}", {})
             packages = _platform_packages(platform, table.rows(key), references, named)
             if version < 7:
-                pypi = with_index(packages.pypi, indexes)
+                pypi = with_index(packages.pypi, (*indexes, *find_links))
                 packages = dataclasses.replace(packages, pypi=pypi)
             of_platforms.append(packages)
         environments.append(
@@ -192,7 +193,7 @@ def _parse_v4(top: Row, version: int) -> tuple[LockedEnvironment, ...]:
                 channels=_channels(own),
                 platforms=tuple(of_platforms),
                 indexes=indexes,
-                find_links=_indexes(own, pages),
+                find_links=find_links,
             )
         )
     return tuple(environments)

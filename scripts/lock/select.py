@@ -31,6 +31,7 @@ from scripts.lock.model import (
 )
 from scripts.lock.pypi import (
     leave_out_pypi,
+    of_every_index,
     pypi_artifacts,
     refuse_nested_places,
     refuse_shared_folders,
@@ -86,8 +87,17 @@ class Selection:
 
     @property
     def pypi_rows(self) -> tuple[PypiRecord, ...]:
-        """The PyPI rows, each once; several may be of one file."""
-        return pypi_rows(self.environments)
+        """The PyPI rows, each once; several may be of one file.
+
+        Where an old lock does not tell from which index a row is, it is on the pages of each.
+        """
+        every = (
+            one
+            for each in self.environments
+            for row in pypi_rows((each,))
+            for one in of_every_index(row, (*each.indexes, *each.find_links))
+        )
+        return tuple(dict.fromkeys(every))
 
 
 def path_of(layout: Layout, package: LockedPackage | Artifact) -> PurePosixPath:

@@ -196,13 +196,28 @@ def test_one_name_with_other_bytes_from_another_index_is_told(
 def test_before_version_7_the_index_is_that_of_the_environment(
     mirror: Mirror, tmp_path: Path, version: int
 ) -> None:
-    """One that has several, and a row without a digest, which is a direct URL, do not say it."""
+    """One that has several does not say which; a direct URL, with a digest or not, is of none."""
     one, two = (row(tmp_path, TinyWheel(name=f"tiny-{each}")) for each in ("one", "two"))
-    mirror.lock([one], version)
+    url = f"https://h/tiny_url-1.0-py3-none-any.whl#sha256={'0' * 64}"
+    direct = row(tmp_path, TinyWheel(name="tiny-url"), index=None)
+    direct = replace(direct, url=url.replace("0" * 64, direct.written.sha256))
+    mirror.lock([one, direct], version)
     mirror.index()
     assert f"{SIMPLE}/tiny-one/index.html" in pages(mirror)
-    mirror.lock([one, replace(two, index="https://other.example.org/simple")], version)
-    assert [each.upstream for each in mirror.selection.pypi_artifacts] == [None, None]
+    assert not any("/simple/" in each and "tiny-url" in each for each in pages(mirror))
+    other = "https://other.example.org/simple"
+    mirror.lock([one, replace(two, index=other), direct], version)
+    assert {each.upstream for each in mirror.selection.pypi_artifacts} == {None}
+    # pixi asks any of them for what an sdist is built with.
+    mirror.index()
+    for folder in (SIMPLE, other.replace("https://", "_pypi/simple/")):
+        for name in ("tiny-one", "tiny-two"):
+            assert f"{folder}/{name}/index.html" in pages(mirror)
+    assert not any("/simple/" in each and "tiny-url" in each for each in pages(mirror))
+    options = ["--manifest-path", str(mirror.root), "--level", "files,index", "-q"]
+    assert verify.main(options) == 0
+    (mirror.folder / SIMPLE / "tiny-two/index.html").unlink()  # the control
+    assert verify.main(options) == 1
 
 
 def test_unchanged_rows_are_unchanged_pages(mirror: Mirror, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -622,6 +623,17 @@ def test_a_page_of_find_links(world: World) -> None:
     page.write_text(f'<a href="{wheel.path.name}#sha256={wheel.sha256}">f1</a>')
     world.lock(PypiRow(written=wheel, index=flat, url=f"{flat}/{wheel.path.name}"))
     assert "6 artifacts asked for: all as locked" in world.run()[0]
+    # Before version 7 a row does not say whether it is from there, so its file is asked for.
+    for files in world.pages.values():
+        files[0].write(world.upstream.folder / "files")
+    lock = world.root / "pixi.lock"
+    text = lock.read_text(encoding="utf-8")
+    old = re.sub("version: 7\nplatforms:.*?\nenv", "version: 6\nenv", text, flags=re.DOTALL)
+    pages = f"    find-links:\n    - url: {flat}\n    packages:\n"
+    old = old.replace(f"    - {flat}\n", "").replace("    packages:\n", pages)
+    lock.write_text(re.sub("  index: .*\n", "", old), encoding="utf-8")
+    assert "6 artifacts asked for: all as locked" in world.run()[0]
+    lock.write_text(text, encoding="utf-8")
     page.write_text('<a href="f1-0.9-py3-none-any.whl">f1</a>')
     assert [each["name"] for each in world.document(code=1)["withdrawn"]] == ["f1"]
 
