@@ -68,6 +68,8 @@ class PypiIndex:
     """All files named like a wheel or sdist, by path."""
     index_files: tuple[PurePosixPath, ...]
     """What describes them, or a killed run left of it."""
+    find_links: frozenset[PurePosixPath]
+    """The folders of its pages of `find-links`."""
     other_names: frozenset[str]
     """What conda packages are there besides those of the lock; asked where there are PyPI ones."""
 
@@ -126,6 +128,7 @@ def read_pypi_index(
         conda_artifacts=selection.conda_artifacts,
         there=there,
         index_files=tuple(sorted(index_files)),
+        find_links=selection.find_links,
         other_names=others,
     )
 
@@ -177,8 +180,8 @@ def identify_pypi(pypi: PypiIndex) -> str:
     purls = [(each.name, each.upstream, each.conda_record.purls) for each in pypi.conda_artifacts]
     rows = [*map(_fields_of, pypi.rows)]
     known = [(str(path), digest) for path, digest in digests.items()]
-    others = sorted(pypi.other_names)
-    digest = hashlib.sha256(repr((_FORMAT, rows, known, purls, others)).encode())
+    more = sorted(pypi.other_names), sorted(map(str, pypi.find_links))
+    digest = hashlib.sha256(repr((_FORMAT, rows, known, purls, *more)).encode())
     for path, status in sorted(pypi.there.items()):
         time = status.st_mtime_ns if path in unhashed else 0
         digest.update(f"{path}\0{status.st_size}\0{time}\n".encode())
@@ -247,7 +250,7 @@ def plan_pypi(
             outputs[metadata_path(path)] = data
     if files:
         outputs[MAPPING] = render_mapping(pypi.conda_artifacts, _read_mapping(folder, pypi))
-    outputs |= render_pages(files.values())
+    outputs |= render_pages(files.values(), pypi.find_links if files else ())
     refuse_obstacles(folder, outputs)
     pages = [each for each in outputs if each.name == PAGE and INDEX not in each.parents]
     check_case(folder, pages, console, may_write=True)

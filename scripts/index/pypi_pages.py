@@ -135,11 +135,16 @@ def metadata_path(wheel: PurePosixPath) -> PurePosixPath:
     return wheel.with_name(f"{wheel.name}{METADATA}")
 
 
-def render_pages(files: Iterable[PypiFile]) -> dict[PurePosixPath, bytes]:
-    """Write all pages of both views; in each folder the JSON before the HTML."""
+def render_pages(
+    files: Iterable[PypiFile], find_links: Iterable[PurePosixPath] = ()
+) -> dict[PurePosixPath, bytes]:
+    """Write all pages of both views; in each folder the JSON before the HTML.
+
+    `find_links` are the folders of such pages, of which there may be no file.
+    """
     ordered = sorted(files, key=lambda each: (each.path.name, each.path))
     template, pages = _template(), dict[PurePosixPath, bytes]()
-    for folder, page, flat in (*_simple_pages(ordered), *_index_pages(ordered)):
+    for folder, page, flat in (*_simple_pages(ordered, find_links), *_index_pages(ordered)):
         text = json.dumps(page, separators=(",", ":"), ensure_ascii=False)
         pages[folder / PAGE_JSON] = text.encode()
         title = f"Links for {page['name']}" if "name" in page else "Simple index"
@@ -163,16 +168,20 @@ def _index_pages(files: Iterable[PypiFile]) -> Iterator[_Page]:
         yield INDEX, _list(by_name), ()
 
 
-def _simple_pages(files: Iterable[PypiFile]) -> Iterator[_Page]:
+def _simple_pages(
+    files: Iterable[PypiFile], find_links: Iterable[PurePosixPath]
+) -> Iterator[_Page]:
     """Yield the pages of each index.
 
     One that has files below its own URL has its pages beside them, too: to pixi, one key of
-    `[mirrors]` is for all that is below a URL. Where they are directly below it, it may be a page
-    of `find-links`: then it names them, and nobody asks it for the projects.
+    `[mirrors]` is for all that is below a URL. So has a page of `find-links`, whose URL itself no
+    key of its own is for; it names its files, and nobody asks it for the projects. One that no
+    lock names any more is told by files that are directly below it.
     """
-    projects: dict[PurePosixPath, dict[str, dict[str, PypiFile]]] = {}
+    projects: dict[PurePosixPath, dict[str, dict[str, PypiFile]]] = {x: {} for x in find_links}
     flat: dict[PurePosixPath, dict[str, PypiFile]] = {}
-    has_files: set[PurePosixPath] = set()
+    has_files = set(projects)
+    pages_of_links = frozenset(projects)
     for file in files:
         for record in file.records:
             folder = None if record.index is None else index_folder(record.index)
@@ -183,7 +192,7 @@ def _simple_pages(files: Iterable[PypiFile]) -> Iterator[_Page]:
             by_name.setdefault(record.name, {})[url] = file
             if url.startswith(f"{record.index}/"):
                 has_files.add(folder)
-            if url.rpartition("/")[0] == record.index:
+            if url.rpartition("/")[0] == record.index or folder in pages_of_links:
                 flat.setdefault(folder, {})[url] = file
     for folder, by_name in sorted(projects.items()):
         pages = list[_Page]()

@@ -30,6 +30,7 @@ from scripts.lock.model import (
     pypi_rows,
 )
 from scripts.lock.pypi import (
+    index_folder,
     leave_out_pypi,
     of_every_index,
     pypi_artifacts,
@@ -84,6 +85,12 @@ class Selection:
     def pypi_artifacts(self) -> tuple[Artifact, ...]:
         """The wheels and sdists."""
         return tuple(each for each in self.artifacts if not each.is_conda)
+
+    @property
+    def find_links(self) -> frozenset[PurePosixPath]:
+        """The folders of the pages of `find-links`, which pixi reads whatever is from there."""
+        urls = (url for each in self.environments for url in each.find_links)
+        return frozenset(filter(None, map(index_folder, urls)))
 
     @property
     def pypi_rows(self) -> tuple[PypiRecord, ...]:

@@ -161,6 +161,42 @@ def test_an_index_that_has_its_files_below_has_its_pages_there_too(
     assert verify.main(options) == 1
 
 
+@pytest.mark.parametrize("has_files", [True, False])
+def test_a_page_of_find_links_is_there_whatever_is_from_it(
+    mirror: Mirror, tmp_path: Path, *, has_files: bool
+) -> None:
+    """Pixi reads it for each install, also with `--frozen`, by a key of `[mirrors]` for the host.
+
+    Its files may be in another folder (as those of data.pyg.org/whl/torch-2.0.0+cpu.html).
+    """
+    links, wheel = "https://whl.example.org/torch+cpu.html", TinyWheel(name="tiny-geometric")
+    url = f"https://whl.example.org/cpu/{wheel.file_name}"
+    one, two = row(tmp_path, TinyWheel(name="tiny")), row(tmp_path, wheel, index=links, url=url)
+    mirror.lock([one, *([two] if has_files else [])])
+    lock = mirror.root / "pixi.lock"
+    text = lock.read_text(encoding="utf-8").replace(f"    - {links}\n", "")
+    pages_of = f"    find-links:\n    - url: {links}\n    packages:\n"
+    lock.write_text(text.replace("    packages:\n", pages_of), encoding="utf-8")
+    mirror.index()
+    found = pages(mirror)
+    link = f'<a href="{url}#sha256={two.written.sha256}"'
+    options = ["--manifest-path", str(mirror.root), "--strict", "--level", "files,index", "-q"]
+    for root in ("files", "simple"):
+        name = f"_pypi/{root}/whl.example.org/torch+cpu.html/index.html"
+        assert (link in found[name].decode()) == has_files
+        assert verify.main(options) == 0
+        page = mirror.folder / name
+        page.unlink()
+        assert verify.main(options) == 1
+        mirror.index()
+        page.write_text(f'{page.read_text(encoding="utf-8")}<a href="https://h/x.whl">x</a>')
+        assert verify.main(options) == 1
+        mirror.index()
+    states = mirror.states()
+    mirror.index()
+    assert mirror.states() == states
+
+
 @pytest.mark.parametrize("is_told", [True, False])
 def test_one_name_with_other_bytes_from_another_index_is_told(
     mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, is_told: bool
