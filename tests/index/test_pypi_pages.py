@@ -335,6 +335,29 @@ def test_what_no_lock_names_stays_until_it_is_pruned(mirror: Mirror, tmp_path: P
     assert verify.main(["--manifest-path", str(mirror.root), "--strict", "-q"]) == 0
 
 
+def test_a_page_that_a_lock_needs_and_that_waits_for_its_removal_is_found(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is there as it has to be, until the next `prune`; as after `rollback`."""
+    old, new = (row(tmp_path, TinyWheel(name=each)) for each in ("old", "new"))
+    check = ["--manifest-path", str(mirror.root), "-q", "--level", "index"]
+    for rows_ in ([old, new], [new]):
+        mirror.lock(rows_)
+        mirror.index()
+    assert mirror.prune() == 0
+    assert verify.main(check) == 0  # the control: nobody needs it
+    mirror.lock([old, new])
+    capsys.readouterr()
+    assert verify.main(check) == 1
+    err = capsys.readouterr().err
+    waiting = sorted(each for each in mirror.waiting() if each.endswith(NAMES))
+    said = "these 4 have the same problem: waits for its removal, and a lock needs it"
+    assert err.startswith(f"error: {said}\n  first  {waiting[0]}\n")
+    assert all(each in err for each in waiting)
+    mirror.index()
+    assert verify.main(check) == 0
+
+
 @pytest.mark.parametrize("gone", [None, "index.v1_json"])
 def test_pages_of_what_nobody_names_fail_no_proof_while_they_wait(
     gone: str | None, mirror: Mirror, tmp_path: Path
