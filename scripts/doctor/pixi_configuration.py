@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from scripts.lock.location import is_remote
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.pypi import is_direct, pypi_artifacts
 from scripts.lock.select import every_channel
+from scripts.network.auth import own_credential, read_credentials
 from scripts.network.configuration import PixiConfig
 from scripts.network.mirrors import Mirrors, mirror_urls, origin
 from scripts.verify.findings import EnvironmentPlatform
@@ -121,10 +123,10 @@ def compare_pixi_configuration(
     elif by_mirrors:
         lines = (f"pixi: led to this mirror by [mirrors]; read: {', '.join(config.files)}",)
     reason = _NOT_LED if mirror.is_http else _LOCKED_THERE
-    if mirror.is_http and config.offline_by:
+    for why, problem in _hindrances(config, mirror, by_mirrors=by_mirrors or bool(away)):
         places |= dict.fromkeys(each.place for each in diagnoses if _asks_mirror(each))
-        reason = f"{_NOT_LED}, and is offline" if away else "pixi is offline"
-        problems = (*problems, _offline(config.offline_by))
+        reason = f"{_NOT_LED}, and {why}" if away else f"pixi {why}"
+        problems = (*problems, problem)
     return Redirection(
         lines=(*lines, *_secrets_sent(diagnoses)),
         problems=problems,
@@ -138,10 +140,26 @@ def _asks_mirror(diagnosis: Diagnosis) -> bool:
     return any(each.availability not in _NOT_OF_MIRROR for each in diagnosis.verdicts)
 
 
-def _offline(said_by: str) -> Problem:
-    message = "makes pixi offline, which forbids HTTP, to this mirror and on loopback too"
-    help_ = "unset PIXI_OFFLINE" if said_by == "PIXI_OFFLINE" else "offline = false there"
-    return finding_problem(said_by, message, help=help_)
+def _hindrances(
+    config: PixiConfig, mirror: Mirror, *, by_mirrors: bool
+) -> Iterator[tuple[str, Problem]]:
+    """Yield what keeps pixi from a mirror over HTTP though it were led there, and why, in short.
+
+    Of a user and password in `[mirrors]` pixi sends nothing (0.77: 401), other than of those in a
+    lock; whether it finds them in a keyring nobody knows here.
+    """
+    location, said_by = mirror.location, config.offline_by
+    if mirror.is_http and said_by:
+        message = "makes pixi offline, which forbids HTTP, to this mirror and on loopback too"
+        help_ = "unset PIXI_OFFLINE" if said_by == "PIXI_OFFLINE" else "offline = false there"
+        yield "is offline", finding_problem(said_by, message, help=help_)
+    if by_mirrors and own_credential(location.url) is not None:
+        known = read_credentials(config, os.environ)
+        if not known.keyring and known.for_url(location.shown).authorization is None:
+            message = "pixi has no user and password for it, and takes none from [mirrors]"
+            host = urlsplit(location.shown).hostname
+            help_ = f"pixi auth login {host} --username USER --password PASSWORD, or netrc"
+            yield "is not logged in there", finding_problem(location.shown, message, help=help_)
 
 
 def _led_away(

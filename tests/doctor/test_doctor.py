@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -389,7 +390,7 @@ def test_secrets_of_the_mirror_itself(asks: Asks, upstream: Upstream) -> None:
     code, out, err = asker.ask(mirror=place)
     assert (code, upstream.requests[0].headers["authorization"]) == (1, upstream.authorization)
     assert f'"{CHANNEL}" = ["URL"]' in out
-    assert "word" not in out + err
+    assert "word" not in (out + err).replace("password", "")
     code, out, err = asker.ask()
     assert (code, out, err) == (
         2,
@@ -400,6 +401,46 @@ def test_secrets_of_the_mirror_itself(asks: Asks, upstream: Upstream) -> None:
         ),
     )
     assert PRIVATE not in out + err
+
+
+@pytest.mark.skipif(sys.platform in {"darwin", "win32"}, reason="its keyring may have it")
+def test_pixi_has_no_login_for_the_mirror(
+    asks: Asks, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of a user in [mirrors] pixi sends nothing, so it is led there in vain; netrc is read."""
+    asker, home = asks("flat"), tmp_path / "home"
+    for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(home))
+    upstream.authorization = "Basic dXNlcjp3b3Jk"
+    asker.lock(asker.row("lib"))
+    place = asker.url.replace("://", "://user:word@")
+    home.write_text("machine other.example.org login user password word\n", encoding="utf-8")
+    for target in (asker.url, place):
+        asker.configure(f'[mirrors]\n"{CHANNEL}" = ["{target}"]\n')
+        code, out, err = asker.ask(mirror=place)
+        assert (code, out.splitlines()[:2]) == (
+            1,
+            [
+                "no: pixi is not logged in there",
+                "default  linux-64  artifacts ✓ (1)  configuration ✗",
+            ],
+        )
+        assert err == (
+            f"{READING}error: URL: pixi has no user and password for it, and takes none from"
+            " [mirrors]\n"
+            "help: pixi auth login 127.0.0.1 --username USER --password PASSWORD, or netrc\n"
+        )
+    asker.configure("")
+    assert (
+        "no: pixi is not led to this mirror, and is not logged in there\n"
+        in asker.ask(mirror=place)[1]
+    )
+
+    home.write_text("machine 127.0.0.1 login user password word\n", encoding="utf-8")
+    asker.configure(f'[mirrors]\n"{CHANNEL}" = ["{asker.url}"]\n')
+    code, out, err = asker.ask(mirror=place)
+    assert (code, out.splitlines()[0], err) == (0, "yes", READING)
 
 
 def test_a_mirror_that_was_flat_before(by_channel: Asker, consumed: Path) -> None:

@@ -136,6 +136,30 @@ def test_one_line_does_for_conda_anaconda_org(
     assert written == f'[mirrors]\n"https://conda.anaconda.org" = ["{upstream.url}"]\n'
 
 
+@pytest.mark.skipif(sys.platform in {"darwin", "win32"}, reason="its keyring may have it")
+def test_pixi_takes_no_user_from_its_mirrors(
+    tmp_path: Path, upstream: Upstream, pixi: Pixi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Led there with a user and password in the URL, it is denied; with netrc it installs."""
+    folder, consumer = _mirrored(tmp_path, "flat", (CHANNEL, CHANNEL))
+    mirror = _serve(upstream, folder)
+    upstream.authorization = "Basic dXNlcjp3b3Jk"
+    place, netrc = mirror.replace("://", "://user:word@"), tmp_path / "netrc"
+    for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    netrc.write_text("", encoding="utf-8")
+    monkeypatch.setenv("NETRC", str(netrc))
+    pixi.configure(f'[mirrors]\n"{CHANNEL}" = ["{place}"]\n')
+    options = ["--lock", str(consumer / "pixi.lock"), "--mirror", place]
+    assert doctor.main(options) == 1
+    assert "401" in pixi.run(consumer, "install", "--frozen").stderr
+    netrc.write_text("machine 127.0.0.1 login user password word\n", encoding="utf-8")
+    assert doctor.main(options) == 0
+    done = pixi.run(consumer, "install", "--frozen")
+    assert done.returncode == 0, done.stderr
+    assert _installed(consumer) == {"one", "two"}
+
+
 def test_a_pixi_that_is_offline_asks_no_mirror(
     tmp_path: Path, upstream: Upstream, pixi: Pixi, capsys: pytest.CaptureFixture[str]
 ) -> None:
