@@ -8,6 +8,7 @@ body of a redirect, however long.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import ssl
 import time
@@ -120,7 +121,7 @@ class HttpClient:
         `size` is that of the whole file in bytes, where it is known. Raises DownloadError.
         """
         response = self._follow(url, {"Range": f"bytes={start}-"} if start else {})
-        return self._body(response, start, size)
+        return self._body(response, url, start, size)
 
     def get_unless(
         self, url: str, *, etag: str | None, modified: str | None, accept: str | None
@@ -138,7 +139,7 @@ class HttpClient:
         if response.status_code == HTTPStatus.NOT_MODIFIED and was_there:
             response.close()
             return None
-        return self._body(response, 0, None), response.headers
+        return self._body(response, url, 0, None), response.headers
 
     def size_of(self, url: str) -> int | None:
         """Ask for the size of a file in bytes (HEAD); None where the server does not tell.
@@ -166,6 +167,8 @@ class HttpClient:
             except DownloadError as error:
                 if redirects and error.kind is ErrorKind.BAD_URL:
                     raise _redirected_to_no_url() from None
+                if redirects:
+                    raise _naming_server(error, url, route.url) from None
                 is_denied = error.status in DENIED and not redirects
                 private = self._router.route_of_index(url) if is_denied else None
                 if private is None or private == route:
@@ -210,10 +213,13 @@ class HttpClient:
             text = f"proxy {redact(route.proxy or '')}: {text}"
         return DownloadError(kind, text)
 
-    def _body(self, response: requests.Response, start: int, size: int | None) -> Body:
+    def _body(self, response: requests.Response, url: str, start: int, size: int | None) -> Body:
         """Check status and headers of the final response; close it where they are wrong."""
         try:
             return self._checked(response, start, size)
+        except DownloadError as error:
+            response.close()
+            raise _naming_server(error, url, response.url) from None
         except BaseException:
             response.close()
             raise
@@ -279,6 +285,14 @@ def ask_all(
         return dict(pool.map(told, keys))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: not all the rest
+
+
+def _naming_server(error: DownloadError, asked: str, answered: str) -> DownloadError:
+    """Add to an error where a redirect led, if that is another server: it is that one's."""
+    if origin(asked) == origin(answered):
+        return error
+    details = (*error.details, ("redirected to", redact(origin(answered))))
+    return dataclasses.replace(error, details=details)
 
 
 def _status_line(response: requests.Response) -> str:

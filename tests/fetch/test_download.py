@@ -435,6 +435,37 @@ def test_a_redirect_to_another_host_gets_no_credentials(world: World, tmp_path: 
     assert world.upstream.requests[0].headers["authorization"] == "Bearer s3cret"
 
 
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (status(503), ErrorKind.SERVER_ERROR),
+        (status(403), ErrorKind.FORBIDDEN),
+        (login_page(), ErrorKind.WEB_PAGE),
+        (status(204), ErrorKind.REFUSED),
+    ],
+)
+def test_the_server_that_a_redirect_led_to_is_named(
+    world: World, tmp_path: Path, reply: Reply, kind: ErrorKind
+) -> None:
+    """What fails there is no fault of the one that was asked; the path may be a secret."""
+    with Upstream(tmp_path) as other:
+        world.upstream.always("*.conda", redirect(f"{other.url}/signed?X-Signature=s3cret"))
+        other.always("*", reply)
+        with pytest.raises(DownloadError) as caught:
+            world.download()
+        assert caught.value.kind is kind
+        assert ("redirected to", other.url) in caught.value.details
+    # Controls: nobody is there any more; and the server that was asked fails by itself.
+    with pytest.raises(DownloadError) as caught:
+        world.download()
+    assert caught.value.kind is ErrorKind.UNREACHED
+    assert ("redirected to", other.url) in caught.value.details
+    world.upstream.always("*.conda", redirect(f"/missing?{other.url}"))
+    with pytest.raises(DownloadError) as caught:
+        world.download()
+    assert (caught.value.kind, caught.value.details) == (ErrorKind.GONE, ())
+
+
 def test_a_redirect_on_the_same_host_keeps_them(world: World) -> None:
     world.upstream.once("*.conda", redirect(f"/ch/noarch/{NAME}?again"))
     assert_right(world, world.download())
