@@ -143,8 +143,10 @@ class Download:
         if denial.status == error.status:  # rattler does not tell the server's own words
             error = denial
         if error.source is not None:
-            details = (*error.details, *router.mirror_details(url, error.source))
-            raise dataclasses.replace(error, details=details)
+            led = router.mirror_details(url, error.source)
+            is_gone = led and error.kind is ErrorKind.GONE
+            kind = ErrorKind.GONE_FROM_MIRROR if is_gone else error.kind
+            raise dataclasses.replace(error, kind=kind, details=(*error.details, *led))
         raise error
 
     def _fill(self, source: str, part: PartFile) -> Body:

@@ -79,6 +79,10 @@ class ErrorKind(Enum):
         " keeper can let you have it"
     )
     GONE = "the channel no longer has it; `pixi run update-mirror` moves on"
+    GONE_FROM_MIRROR = (
+        "has that mirror this channel, at this URL? `pixi config edit`; what the channel itself no"
+        " longer has, `pixi run update-mirror` moves on from"
+    )
     TOO_MANY_REQUESTS = "{rerun} later, or with fewer downloads at once: --jobs 2"
     SERVER_ERROR = "{rerun} later{resumed}"
     # Any other status, or a part of the file that nobody asked for.
@@ -151,7 +155,7 @@ UNREACHABLE: Final = frozenset({ErrorKind.UNREACHED, ErrorKind.PROXY})
 # Of the server, or of the way to it.
 OF_THE_SERVER: Final = UNREACHABLE | {ErrorKind.CUT_OFF, ErrorKind.SERVER_ERROR}
 OF_THE_NETWORK: Final = OF_THE_SERVER | {ErrorKind.TOO_MANY_REQUESTS}
-_ANSWERED_NO: Final = WRONG | {ErrorKind.GONE}
+_ANSWERED_NO: Final = WRONG | {ErrorKind.GONE, ErrorKind.GONE_FROM_MIRROR}
 
 
 @dataclass(eq=False)

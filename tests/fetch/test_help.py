@@ -315,6 +315,24 @@ def test_a_channel_that_is_a_folder_of_another_machine(lone: Lone, tmp_path: Pat
     assert lone.fetch(share.as_uri(), location) == (0, "")
 
 
+def test_a_mirror_without_the_channel(lone: Lone, upstream: Upstream) -> None:
+    """Perhaps it is another folder of that server: nobody knows what the channel has."""
+    channel, config = "https://conda.example.org/ch", lone.root / ".pixi" / "config.toml"
+    lone.configure(f'[mirrors]\n"{channel}" = ["{upstream.url}/elsewhere"]\n')
+    assert lone.fetch(channel) == (
+        1,
+        told(
+            "HTTP 404 Not Found",
+            f"{upstream.url}/elsewhere/{PATH}",
+            "has that mirror this channel, at this URL? `pixi config edit`; what the channel itself"
+            " no longer has, `pixi run update-mirror` moves on from",
+            mirrors=f"{channel} → {upstream.url}/elsewhere (in {config})",
+        ),
+    )
+    lone.configure(f'[mirrors]\n"{channel}" = ["{upstream.url}/ch"]\n')
+    assert lone.fetch(channel) == (0, "")
+
+
 def test_a_mirror_that_is_a_folder(lone: Lone, upstream: Upstream, tmp_path: Path) -> None:
     channel, mirror = "https://conda.example.org/ch", tmp_path / "mirror"
     lone.configure(f'[mirrors]\n"{channel}" = ["{mirror.as_uri()}"]\n')
