@@ -78,6 +78,17 @@ class MirroredLock:
         chosen = {each.name for each in self.environments}
         return tuple(each.name for each in self.file.environments if each.name not in chosen)
 
+    @property
+    def excluded_platforms(self) -> tuple[str, ...]:
+        """The platforms that are left out of environments that are not: `default/win-64`."""
+        chosen = {x.name: [rows.platform for rows in x.platforms] for x in self.environments}
+        return tuple(
+            f"{each.name}/{rows.platform.name}"
+            for each in self.file.environments
+            for rows in each.platforms
+            if each.name in chosen and rows.platform not in chosen[each.name]
+        )
+
     def wanted(self, settings: Settings) -> Settings:
         """Return the workspace's settings with what they say of environments of this lock."""
         if self.entry is None:

@@ -403,16 +403,22 @@ def undeclared_lines(environments: Iterable[LockedEnvironment]) -> Iterator[Line
 
 
 def left_out_json(selection: Selection) -> dict[str, Any]:
-    """List excluded environments, empty ones, and rows that no artifact can stand for."""
+    """List excluded environments and platforms, what is empty, and rows without an artifact."""
     return {
         "environments": [
             named_of(label, name) for label, lock in selection.labelled for name in lock.excluded
         ],
+        "platforms": [
+            named_of(label, place)
+            for label, lock in selection.labelled
+            for place in lock.excluded_platforms
+        ],
         "empty-environments": [
             named_of(label, each.name)
             for label, lock in selection.labelled
-            for each in lock.environments
-            if not any(x.packages or x.pypi or x.unmirrorable for x in each.platforms)
+            for each in lock.file.environments
+            if each.name not in lock.excluded
+            and not any(x.packages or x.pypi or x.unmirrorable for x in each.platforms)
         ],
         "packages": [
             {
@@ -438,6 +444,8 @@ def left_out_lines(selection: Selection) -> tuple[Line, ...]:
     lines: list[Line] = []
     if names := left["environments"]:
         lines.append(named("left out:", "environment", names, " (environments not mirrored)"))
+    if places := left["platforms"]:
+        lines.append(named("left out:", "platform", places, " (platforms not mirrored)"))
     lines.append(
         tuple(f"left out: {x}: it has no packages to mirror" for x in left["empty-environments"])
     )

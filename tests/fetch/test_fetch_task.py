@@ -213,7 +213,12 @@ def test_json_says_the_same(world: World, capsys: pytest.CaptureFixture[str]) ->
         "opened": 2,
         "replaced": [],
         "there": 0,
-        "left-out": {"environments": [], "empty-environments": [], "packages": []},
+        "left-out": {
+            "environments": [],
+            "platforms": [],
+            "empty-environments": [],
+            "packages": [],
+        },
         "problems": [
             {
                 "subject": "linux-64/p1-1.0-0.conda",

@@ -33,6 +33,7 @@ def test_nothing_is_left_out(tmp_path: Path) -> None:
     assert tuple(flattened(left_out_lines(selection))) == ()
     assert left_out_json(selection) == {
         "environments": [],
+        "platforms": [],
         "empty-environments": [],
         "packages": [],
     }
@@ -71,6 +72,7 @@ def test_pypi_rows_of_a_real_lock_that_are_not_wanted() -> None:
     )
     assert left_out_json(selection) == {
         "environments": [],
+        "platforms": [],
         "empty-environments": [],
         "packages": [
             {
@@ -102,6 +104,7 @@ def test_empty_environments_of_a_real_lock() -> None:
     )
     assert left_out_json(selection) == {
         "environments": [],
+        "platforms": [],
         "empty-environments": names,
         "packages": [],
     }
@@ -112,6 +115,7 @@ def test_excluded_environments_are_named() -> None:
     selection = real("prefix-dev__pixi-build-backends", settings)
     first, *_ = left_out_lines(selection)
     assert first == "left out: lint, test (environments not mirrored)"
+    assert left_out_json(selection)["platforms"] == []  # of what is left out as a whole, too
     # What only they want is not the mirror's business.
     inside = {place for where in unmirrorable(selection.environments).values() for place in where}
     assert {place.partition("/")[0] for place in inside} == {"default"}
@@ -119,10 +123,13 @@ def test_excluded_environments_are_named() -> None:
     assert any(place.startswith("test/") for where in everything.values() for place in where)
 
 
-def test_what_other_platforms_want_is_not_named() -> None:
+def test_platforms_that_are_not_mirrored_are_named() -> None:
+    """What only they want is not; and an environment that has packages there is not empty."""
     selection = real("conda__rattler__20", Settings(platforms=("linux-64",)))
+    assert left_out_json(selection)["platforms"] == ["default/win-64", "second/win-64"]
+    assert left_out_json(selection)["empty-environments"] == []
     assert tuple(flattened(left_out_lines(selection))) == (
-        "left out: second: it has no packages to mirror",
+        "left out: default/win-64, second/win-64 (platforms not mirrored)",
         (
             "left out: minimal-project 0.1 (../minimal-project): "
             "a source package, built where it is installed; in default/linux-64"

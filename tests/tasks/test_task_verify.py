@@ -84,7 +84,12 @@ def test_json(
             "untracked": {"files": 1, "bytes": 0, "paths": [{"path": "noarch/x.txt", "size": 0}]},
         },
         "still-offered": [],
-        "left-out": {"environments": [], "empty-environments": [], "packages": []},
+        "left-out": {
+            "environments": [],
+            "platforms": [],
+            "empty-environments": [],
+            "packages": [],
+        },
         "problems": [
             {
                 "subject": "noarch/lib-1.0-0.conda",
