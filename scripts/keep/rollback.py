@@ -143,20 +143,16 @@ def _roll_back(
             _switch(place, state, to_link, staged, digests=digests, dropped=dropped, paths=paths)
         done = replace(state, layout=target.layout, before_relayout=None)
         write_channel(place, done)
-    seen = {x.path: Digest("sha256", x.sha256) for x in files if x.path in state.first_seen}
-    if seen:
-        write_first_seen(place, {**state.first_seen, **seen})
+    _note_seen(place, state, files)
     lines: list[Line] = [_headline(workspace, target, is_changed=is_changed)]
-    lines += [f"brought back: {counted(len(to_link), 'artifact')}"] if to_link else []
+    if to_link:
+        lines.append(f"brought back: {counted(len(to_link), 'artifact')}")
     if missing:
         lines.append("its index files are gone: the index was made anew by the present records")
     state = read_state(place)
-    waiting = _waiting(place, state, target)
-    if waiting:
-        lines.append(
-            f"waiting for removal: {counted_files(waiting)};"
-            " `pixi run prune` removes them when they are due"
-        )
+    if waiting := _waiting(place, state, target):
+        goes = "`pixi run prune` removes them when they are due"
+        lines.append(f"waiting for removal: {counted_files(waiting)}; {goes}")
     return Report(
         lines=(*lines, *_differences(workspace, state, target, paths, locks)),
         data={
@@ -301,6 +297,13 @@ def _place(place: ChannelPaths, to_link: Mapping[SnapshotFile, Path], digests: D
     """Link artifacts to their places in the channel, or copy them where that is impossible."""
     for each, source in to_link.items():
         place_again(place, source, each.path, Digest("sha256", each.sha256), digests)
+
+
+def _note_seen(place: ChannelPaths, state: MirrorState, files: Iterable[SnapshotFile]) -> None:
+    """Hold artifacts of which the lock has no digest against these bytes from now on."""
+    seen = {x.path: Digest("sha256", x.sha256) for x in files if x.path in state.first_seen}
+    if seen:
+        write_first_seen(place, {**state.first_seen, **seen})
 
 
 def _make_index_anew(
