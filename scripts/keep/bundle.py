@@ -108,12 +108,12 @@ def bundle(
     if (target := newest_snapshot(place)) is None:
         message = "has no snapshot, which a bundle is made of"
         raise usage_error(str(place.folder), message, help="pixi run mirror")
-    if base is not None and base.content_digest == target.content_digest:
-        line = f"bundle: nothing to carry: the base is what is published now ({target.id})"
-        return Report(lines=(line,), data={"target": target.id, "base": base.id, "bytes": 0})
     files = read_snapshot_files(place, target)
     _refuse_names(files)
     _refuse_moved(place, target, files, console)
+    if base is not None and base.content_digest == target.content_digest:
+        line = f"bundle: nothing to carry: the base is what is published now ({target.id})"
+        return Report(lines=(line,), data={"target": target.id, "base": base.id, "bytes": 0})
     program = {"unbundle.py": Path(unbundle.__file__).read_bytes()}
     plan = plan_bundle(
         target,
