@@ -29,7 +29,6 @@ from scripts.core.channel_paths import ChannelPaths, channel_paths
 from scripts.core.child_process import program_error
 from scripts.core.console import Console
 from scripts.core.errors import (
-    MirrorError,
     Problem,
     finding_problem,
     raise_problems,
@@ -56,6 +55,7 @@ from scripts.keep.bundle_plan import (
     render_sums,
 )
 from scripts.keep.bundle_sources import read_lock_files
+from scripts.keep.published import moved_problems
 from scripts.keep.snapshots import (
     Snapshot,
     SnapshotFile,
@@ -110,7 +110,7 @@ def bundle(
         raise usage_error(str(place.folder), message, help="pixi run mirror")
     files = read_snapshot_files(place, target)
     _refuse_names(files)
-    _refuse_moved(place, target, files, console)
+    raise_problems(moved_problems(place, target, console))
     if base is not None and base.content_digest == target.content_digest:
         line = f"bundle: nothing to carry: the base is what is published now ({target.id})"
         return Report(lines=(line,), data={"target": target.id, "base": base.id, "bytes": 0})
@@ -202,24 +202,6 @@ def _refuse_names(files: Iterable[SnapshotFile]) -> None:
     help_ = "mirror another build of it, then pixi run prune, then run this again"
     message = "it has a name that cannot be carried to every disk, and a bundle is for any"
     raise usage_error("the channel", message, ("reason", reason), help=help_)
-
-
-def _refuse_moved(
-    place: ChannelPaths, target: Snapshot, files: Iterable[SnapshotFile], console: Console
-) -> None:
-    """Refuse (exit 1) a channel whose published index is not that of its newest snapshot."""
-    from scripts.keep.published import read_published
-
-    removals = read_state(place).removals
-    published = read_published(place, target.layout, console, removals=removals)
-    there, wanted = ({(str(x.path), x.sha256) for x in each} for each in (published, files))
-    if there != wanted:
-        message = "is no longer what its newest snapshot says: a run was stopped, or somebody else"
-        odd = listed(sorted({path for path, _ in there ^ wanted}), 1, "")
-        details = (("snapshot", target.id), ("differs", odd))
-        help_ = "pixi run mirror, which leaves a snapshot of what is there; then run this again"
-        problem = finding_problem(place.folder, f"{message} has changed it", *details, help=help_)
-        raise MirrorError(problem)
 
 
 def sign(key: Path, document: bytes) -> bytes:

@@ -25,7 +25,13 @@ from scripts.channel.state import (
 )
 from scripts.channel.users import ChannelUsers, read_users
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
+from scripts.core.errors import (
+    MirrorError,
+    Problem,
+    raise_problems,
+    usage_error,
+    usage_problem,
+)
 from scripts.core.files import exists, remove_folder
 from scripts.core.report import (
     Json,
@@ -55,8 +61,10 @@ from scripts.keep.prune_plan import (
     refuse_undue,
     write_plan,
 )
+from scripts.keep.published import moved_problems
 from scripts.keep.retention import freed_bytes, held_by_trees, prune_trees, statuses
 from scripts.keep.rollback import undone_rollback
+from scripts.keep.snapshots import newest_snapshot
 from scripts.lock.mirrored import MirroredLock
 from scripts.workspace.workspace import Workspace
 
@@ -77,8 +85,8 @@ def prune(
 
     `dry_run`: only say what would be done; `at_once`: do not wait; `drop` these alone; of what
     would go just what is `approved`. Killed at any moment, the next run goes on. Raises the error
-    of exit code 2 where other workspaces than those known may need what would go. Of a channel that
-    came out of a bundle nothing is dropped.
+    of exit code 2 where other workspaces than those known may need what would go, of 1 where a run
+    was stopped that no index may end. Of a channel that came out of a bundle nothing is dropped.
     """
     place, grace = workspace.place, workspace.settings.grace
     users, selection = read_users(workspace, locks), read_whole_selection(workspace, locks)
@@ -88,10 +96,9 @@ def prune(
     dropped = _approved(_asked_for(files, users, drop), may_drop)
     _refuse_unknown_users(workspace, users, files, dropped)
     waiting, problems, when = files.waiting, tuple[Problem, ...](), now()
-    was_killed = _unbundled(workspace) is None and any(each.dropped is None for each in waiting)
-    is_indexing, is_asked = bool(dropped) or was_killed, bool(drop) or not dropped
-    if is_indexing and not _may_index(workspace, locks, console, is_asked=is_asked):
-        dropped, is_indexing = (), False
+    dropped, is_indexing = _plan_index(
+        workspace, locks, console, files, dropped, is_asked=bool(drop)
+    )
     if not dry_run:
         if is_indexing:
             dropping = [each.path for each in dropped]
@@ -123,6 +130,31 @@ def prune(
     )
     # The trees themselves go after the snapshot.
     return join_reports(report, trees if dry_run else Report(problems=problems))
+
+
+def _plan_index(
+    workspace: Workspace,
+    locks: Sequence[MirroredLock],
+    console: Console,
+    files: ChannelFiles,
+    dropped: tuple[ChannelFile, ...],
+    *,
+    is_asked: bool,
+) -> tuple[tuple[ChannelFile, ...], bool]:
+    """Tell what of this is dropped, and whether an index is made: for that, or to end another run.
+
+    Raises the error of exit code 1 where a run was stopped as it published, which no index may end:
+    the snapshot of a prune would be of what is half published.
+    """
+    newest = newest_snapshot(workspace.place)
+    moved = () if newest is None else moved_problems(workspace.place, newest, console)
+    was_killed = bool(moved) or any(each.dropped is None for each in files.waiting)
+    is_asked |= not dropped
+    is_needed = bool(dropped) or (was_killed and _unbundled(workspace) is None)
+    if is_needed and _may_index(workspace, locks, console, is_asked=is_asked):
+        return dropped, True
+    raise_problems(moved)
+    return (), False
 
 
 def _may_index(

@@ -10,17 +10,25 @@ from pathlib import Path, PurePosixPath
 
 from scripts.channel.inventory import files_below
 from scripts.channel.removals import still_waiting
-from scripts.channel.state import Removal
+from scripts.channel.state import Removal, read_channel_state
 from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_paths import ChannelPaths, Layout
 from scripts.core.console import Console
-from scripts.core.files import FileStatus, hash_file
+from scripts.core.errors import Problem, finding_problem
+from scripts.core.files import FileStatus, exists, hash_file
 from scripts.core.record import Record
 from scripts.core.redact import without_secrets
+from scripts.core.report import listed
 from scripts.core.scratch import is_scratch
 from scripts.index.file_classes import read_channels, read_indexed
 from scripts.index.pypi_index import PypiIndex, read_pages, read_pypi_index
-from scripts.keep.snapshots import INDEX_KIND, SnapshotFile, by_path
+from scripts.keep.snapshots import (
+    INDEX_KIND,
+    Snapshot,
+    SnapshotFile,
+    by_path,
+    read_snapshot_files,
+)
 from scripts.lock.location import is_path
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection
@@ -69,6 +77,28 @@ def read_published(
     index_files += pypi.index_files
     found += (_index_file(folder, path) for path in index_files if not is_scratch(path.name))
     return tuple(sorted(found, key=by_path))
+
+
+def moved_problems(place: ChannelPaths, newest: Snapshot, console: Console) -> tuple[Problem, ...]:
+    """Return the problem where what is published is not what the newest snapshot says.
+
+    So it is between the index and the snapshot of a run that was stopped, and of a far side where
+    an `unbundle` was.
+    """
+    removals = read_channel_state(place).removals
+    published = read_published(place, newest.layout, console, removals=removals)
+    files = read_snapshot_files(place, newest)
+    there, wanted = ({(str(x.path), x.sha256) for x in each} for each in (published, files))
+    if there == wanted:
+        return ()
+    message = "is no longer what its newest snapshot says: a run was stopped, or somebody else"
+    odd = listed(sorted({path for path, _ in there ^ wanted}), 1, "")
+    details = (("snapshot", newest.id), ("differs", odd))
+    mend = "pixi run mirror, which leaves a snapshot of what is there"
+    if exists(place.unbundled):
+        mend = "unbundle its last bundle again, which ends what was stopped, or a --full one"
+    help_ = f"{mend}; then run this again"
+    return (finding_problem(place.folder, f"{message} has changed it", *details, help=help_),)
 
 
 def urls_of(selection: Selection) -> dict[PurePosixPath, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from scripts.core.channel_paths import ChannelPaths, channel_paths
+from scripts.core.errors import ExitCode
 from scripts.keep.snapshots import newest_snapshot, read_snapshots
 from tasks import bundle, diff, index, prune, receipt, rollback, unbundle
 from tests.support.mirrors import Mirror, let_grace_pass, make_mirror, rows
@@ -141,6 +143,41 @@ def test_what_the_builder_dropped_goes_with_its_next_bundle(tmp_path: Path) -> N
     sides.carry("three")
     assert sides.far(prune, "-q", "--now") == 0
     assert sides.artifacts() == ["a-2.0-0.conda", "both-1.0-0.conda"]
+
+
+def test_an_unbundle_that_was_stopped_is_ended_by_its_bundle_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A snapshot of what is between would have that refused, and be what the next bundle is of."""
+    sides = Sides(tmp_path, "flat")
+    sides.build(OLD, BOTH)
+    sides.carry("one", "--full")
+    sides.build(NEW, BOTH)
+    set_time, left = os.utime, [2]  # of the index files switched, the first is a shard
+
+    def die(*given: Any) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        set_time(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "utime", die)
+        sides.carry("two", code=ExitCode.INTERRUPTED)
+    (before,) = read_snapshots(sides.place)
+    for task, options in ((prune, ()), (bundle, (str(tmp_path / "next"), "--full"))):
+        capsys.readouterr()
+        assert sides.far(task, "-q", *options) == 1
+        said = capsys.readouterr().err.splitlines()
+        assert said[0].startswith(f"error: {sides.place.folder}: is no longer what its newest")
+        assert said[-1] == (
+            "help: unbundle its last bundle again, which ends what was stopped, or a --full one;"
+            " then run this again"
+        )
+    assert read_snapshots(sides.place) == (before,)
+    assert unbundle.main([str(tmp_path / "two"), str(sides.place.folder)]) == 0
+    for task, options in ((prune, ()), (bundle, (str(tmp_path / "next"), "--full"))):
+        assert sides.far(task, "-q", *options) == 0  # the control
 
 
 def test_a_receipt_of_what_is_published_no_longer_is_removed(

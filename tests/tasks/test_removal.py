@@ -9,15 +9,19 @@ import shutil
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from scripts.channel.removals import now
 from scripts.channel.state import read_state, write_removals
+from scripts.core.files import replace as replace_file
+from scripts.index.repodata import REPODATA, parse_zst
 from tasks import index, prune, verify
 from tests.support.mirrors import CHANNEL, Mirror, copy_linked, make_mirror, rows
 from tests.support.packages import TinyPackage
+from tests.support.snapshots import wrong_newest_snapshot
 from tests.support.steps import failing_at, killed_at
 from tests.tasks.conftest import BOTH, NEW, OLD, relock
 
@@ -338,3 +342,33 @@ def test_a_mirror_carried_to_another_disk_knows_what_waits(
     assert not is_sound(carried)
     assert run(prune, carried, "--now", "-q") == 0
     assert [each for each in waiting if (carried.folder / each).exists()] == [RETAINED]
+
+
+@pytest.mark.parametrize("task", [index, prune])
+def test_another_run_that_was_stopped_as_it_published_is_ended(
+    moved_on: Mirror, monkeypatch: pytest.MonkeyPatch, task: ModuleType
+) -> None:
+    """`index` is killed when `repodata.json` alone is as it was; nothing is retained to be dropped.
+
+    The control is what is there in between: no snapshot may be of that.
+    """
+    assert run(prune, moved_on, "--now") == 0
+    place = moved_on.workspace.place
+
+    def die(source: Path, target: Path) -> None:
+        if target.name == REPODATA:
+            raise SystemExit("killed")
+        replace_file(source, target)
+
+    relock(moved_on, NEW, BOTH, TinyPackage(name="more"))
+    with monkeypatch.context() as patched:
+        patched.setattr("scripts.index.publish.replace_file", die)
+        with pytest.raises(SystemExit, match="killed"):
+            run(index, moved_on)
+    zst = (moved_on.folder / "noarch" / "repodata.json.zst").read_bytes()
+    assert parse_zst(zst, "") != (moved_on.folder / "noarch" / REPODATA).read_bytes()
+    assert len(list(wrong_newest_snapshot(place))) == 1
+    assert run(task, moved_on) == 0
+    assert parse_zst(zst, "") == (moved_on.folder / "noarch" / REPODATA).read_bytes()
+    assert list(wrong_newest_snapshot(place)) == []
+    assert is_sound(moved_on)
