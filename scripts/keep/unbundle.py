@@ -743,14 +743,14 @@ class _Channel:
 
     def let_wait(self, rows: "dict[str, Row]", stale: "set[str]", grace: float) -> str:
         """List what is no longer named, and remove what has waited for `grace` seconds."""
-        now, before, removed = datetime.now(timezone.utc), self.removals(), 0
-        waiting = {path: each for path, each in before.items() if path not in rows}
+        now, was, removed = datetime.now(timezone.utc), self.removals(), 0
+        waiting = {x: (*was[x][:3], was[x][3] or now.isoformat()) for x in was.keys() - rows.keys()}
         for path in (x for x in stale - waiting.keys() if _kind(self.of(x)) == "file"):
             status = os.lstat(self.of(path))
             waiting[path] = (path, status.st_size, status.st_mtime_ns, now.isoformat())
         for path in sorted(waiting, key=lambda x: (not basename(x).startswith(_NAMING), x)):
             file, (_, size, mtime, when) = self.of(path), waiting[path]
-            if not when or abs((now - datetime.fromisoformat(when)).total_seconds()) < grace:
+            if abs((now - datetime.fromisoformat(when)).total_seconds()) < grace:
                 continue
             del waiting[path]
             removed += 1
@@ -760,7 +760,7 @@ class _Channel:
                     os.unlink(file)
             with contextlib.suppress(OSError):  # a folder that has something in it
                 os.removedirs(dirname(file))
-        if waiting != before:
+        if waiting != was:
             listed = [dict(zip(_REMOVAL, each)) for each in sorted(waiting.values())]
             _write(self.state("removals.json"), {"removals": listed})
         return f"waiting for removal {len(waiting)}, removed {removed}"
