@@ -189,8 +189,8 @@ def read_for_prune(
     workspace: Workspace, console: Console
 ) -> tuple[Workspace, tuple[MirroredLock, ...]]:
     """Read the locks; a channel that came out of a bundle needs none, and has its own layout."""
+    layout = read_channel_state(workspace.place).layout or workspace.settings.layout
     if _unbundled(workspace) is not None:
-        layout = read_channel_state(workspace.place).layout or workspace.settings.layout
         workspace = replace(workspace, settings=replace(workspace.settings, layout=layout))
         if not (workspace.settings.locks or os.path.lexists(workspace.lock_path)):
             return workspace, ()

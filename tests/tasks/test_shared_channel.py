@@ -667,6 +667,22 @@ def test_workspaces_that_one_may_not_look_into_are_not_forgotten(
     assert run(task, world.one, "-q") == 0
 
 
+@pytest.mark.parametrize("task", ["index", "prune", "verify"])
+def test_a_state_that_one_may_not_look_into_is_named(
+    world: World,
+    task: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A stand-in for that of another user, made under the umask 077, for whoever is root."""
+    with monkeypatch.context() as patched:
+        forbid(patched, world.state, os.stat, os.lstat, open)
+        assert run(task, world.one, "-q") == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {world.state / 'channel.json'}: cannot be read: Permission")
+    assert run(task, world.one, "-q") == 0
+
+
 def test_what_is_no_workspace_s_folder_is_passed_over(world: World) -> None:
     (world.state / "workspaces" / ".DS_Store").write_bytes(b"\0")
     (world.state / "workspaces" / "empty").mkdir()
