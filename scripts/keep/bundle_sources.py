@@ -75,7 +75,7 @@ def read_lock_files(place: ChannelPaths, snapshot: Snapshot) -> dict[str, bytes]
 
 
 def _not_here(subject: str) -> Problem:
-    message = "its lock and manifest are not here: this channel came out of a bundle without them"
+    message = "its lock and manifest are not kept here (`unbundle` keeps none)"
     return usage_problem(
         subject, message, help="leave --with-locks out: their sha256 are carried all the same"
     )

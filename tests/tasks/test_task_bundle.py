@@ -193,7 +193,7 @@ def test_another_run_is_at_work(
     assert "another run is at work on it" in capsys.readouterr().err
 
 
-def test_locks_go_along(mirror: Mirror, tmp_path: Path) -> None:
+def test_locks_go_along(mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert run(bundle, mirror, str(out), "--full", "-q") == 0
     document = json.loads((out / "bundle.json").read_bytes())
@@ -208,6 +208,16 @@ def test_locks_go_along(mirror: Mirror, tmp_path: Path) -> None:
         f"1/{name}": (mirror.root / name).read_bytes() for name in ("pixi.lock", "pixi.toml")
     }
     assert alone(out / "unbundle.py", out, tmp_path / "far" / "channel").returncode == 0
+    # From there they do not go on, though that bundle had them.
+    hop = ("--channel-dir", str(tmp_path / "far" / "channel"), str(tmp_path / "hop"), "--full")
+    capsys.readouterr()
+    assert run(bundle, mirror, *hop, "--with-locks") == 2
+    assert capsys.readouterr().err == (
+        f"error: {newest.locks[0].label}: its lock and manifest are not kept here (`unbundle` keeps"
+        " none)\n"
+        "help: leave --with-locks out: their sha256 are carried all the same\n"
+    )
+    assert run(bundle, mirror, *hop, "-q") == 0
 
 
 def test_a_token_stays_at_home(
