@@ -39,7 +39,8 @@ from scripts.keep.upstream_newer import (
 )
 from scripts.lock.location import local_path, parse_location, url_subdir
 from scripts.lock.mirrored import MirroredLock
-from scripts.lock.model import OLDEST_COMPLETE
+from scripts.lock.model import OLDEST_COMPLETE, pypi_rows
+from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import (
     REQUIREMENTS,
     Selection,
@@ -127,8 +128,9 @@ def upstream(
     paths = {each.path for each in here}
     asked = [each for each in selection.artifacts if each.path not in paths]
     conda = [each for each in asked if each.is_conda and each.upstream]
-    pypi = [each for each in asked if not each.is_conda and each.upstream]
-    direct = [each for each in asked if not each.upstream]
+    pypi = [*_of_indexes(asked, selection)]
+    of_indexes = {each.path for each in pypi}
+    direct = [each for each in asked if not each.upstream and each.path not in of_indexes]
     console.note(f"upstream: asking for {counted(len(asked), 'artifact')}")
     router = router_of(workspace, selection, console)()
     with contextlib.closing(UpstreamClient(workspace, router, _POLICY)) as client:
@@ -146,6 +148,17 @@ def upstream(
             client.forget_unused()
     newer = find_newer(sets, requested, answered(records), answered(pages))
     return _report(selection, outcomes, newer, asked=len(asked), here=here)
+
+
+def _of_indexes(artifacts: Iterable[Artifact], selection: Selection) -> Iterator[Artifact]:
+    """Yield each wheel and sdist once for each index that a lock has it from."""
+    indexes: dict[PurePosixPath, list[str]] = {}
+    for row in pypi_rows(selection.environments):
+        for place in pypi_artifacts(row) if row.index else ():
+            indexes.setdefault(place.path, []).append(row.index or "")
+    for each in artifacts:
+        for index in dict.fromkeys(indexes.get(each.path, ())):
+            yield replace(each, upstream=index)
 
 
 def _is_here(artifact: Artifact, workspace: Workspace) -> bool:

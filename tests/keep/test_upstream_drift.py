@@ -638,6 +638,31 @@ def test_a_page_of_find_links(world: World) -> None:
     assert [each["name"] for each in world.document(code=1)["withdrawn"]] == ["f1"]
 
 
+def test_of_two_indexes_that_have_a_file_both_are_asked(world: World) -> None:
+    """Two locks have it from one each."""
+    wheel = world.pages["w1"][0].write(world.root.parent)
+    other, url = f"{world.upstream.url}/other", f"{world.upstream.url}/files/{wheel.path.name}"
+    row = PypiRow(written=wheel, index=other, url=url)
+    environment = EnvironmentRows(platforms=(PlatformRows(name=LINUX, rows=(row,)),))
+    write_lock(world.root / "other.lock", (environment,))
+    page = world.upstream.folder / "other" / "w1" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text(f'<a href="{url}#sha256={wheel.sha256}">w1</a>')
+    locks = ("--locks", "other.lock")
+    assert "5 artifacts asked for: all as locked" in world.run(*locks)[0]
+    page.write_text(f'<a href="{url}#sha256={wheel.sha256}" data-yanked="bad">w1</a>')
+    assert "5 artifacts asked for: 1 yanked\n" in world.run(*locks)[0]
+    page.write_text('<a href="w1-0.9-py3-none-any.whl">w1</a>')
+    (found,) = world.document(*locks, code=ExitCode.FINDINGS)["withdrawn"]
+    assert (found["name"], found["source"]) == ("w1", other)
+    world.pages["w1"] = [TinyWheel(name="w1", version="0.9")]  # now neither has it
+    world.publish_pages()
+    found = world.document(*locks, code=ExitCode.FINDINGS)["withdrawn"]
+    own = f"{world.upstream.url}/simple"
+    assert [each["source"] for each in found] == [own, other]
+    assert world.document(*locks, "--only", "w", code=ExitCode.FINDINGS)["withdrawn"] == found[:1]
+
+
 def test_of_one_lock_alone(world: World) -> None:
     world.publish(CONDA[0], CONDA[2])
     other = world.root / "other"
