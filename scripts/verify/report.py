@@ -16,6 +16,7 @@ from scripts.lock.select import Selection, left_out_json, left_out_lines
 from scripts.verify.findings import (
     MARKS,
     NOT_DONE,
+    WRONG,
     Finding,
     Level,
     LevelResult,
@@ -142,6 +143,14 @@ def mark(row: Mapping[str, Any], level: Level) -> str:
     return f"{_mark_of_install(row)} ({', '.join(clients)})" if clients else NOT_DONE
 
 
+def completeness(
+    row: Mapping[str, Any], packages: PlatformPackages, allowed: AbstractSet[IncompleteKind]
+) -> str:
+    """Say that something is not in the channel that a place needs, if only to build its sdists."""
+    cell = incomplete_cell(packages, allowed, "channel")
+    return cell if row["complete"] or WRONG in cell else f"incomplete {WRONG}"
+
+
 def _mark_of_install(row: Mapping[str, Any]) -> str:
     tried = [each for each in row["install"] if each["installed"] is not None]
     parts = (("wheels-only", "(wheels) "), ("conda-only", "(conda) "))
@@ -178,7 +187,7 @@ def _place_lines(results: Results) -> Iterator[str]:
             f"{row[key].ljust(width)}  " for key, width in zip(columns, widths, strict=True)
         )
         cells = [f"{level} {mark(row, level)}" for level in levels]
-        if cell := incomplete_cell(packages, results.allowed, "channel"):
+        if cell := completeness(row, packages, results.allowed):
             cells.append(cell)
         clients = client_texts(row) if Level.INSTALL in levels else []
         if len(clients) > 1:

@@ -26,7 +26,6 @@ from scripts.verify.findings import (
     RIGHT,
     WRONG,
     Level,
-    incomplete_cell,
     place_from_json,
 )
 from scripts.verify.install.plan import not_built
@@ -34,6 +33,7 @@ from scripts.verify.licences import with_licenses
 from scripts.verify.report import (
     Results,
     account_lines,
+    completeness,
     make_report,
     mark,
     place_columns,
@@ -178,7 +178,7 @@ def _places(results: Results) -> Iterator[tuple[str, ...]]:
     for row, locked in place_rows(results):
         conda = [each.record.size for each in locked.all_packages]
         size = _sum([*conda, *(of_file[next(pypi_artifacts(x)).path] for x in locked.pypi)])
-        complete = incomplete_cell(locked, results.allowed, "channel") or RIGHT
+        complete = completeness(row, locked, results.allowed) or RIGHT
         marks = (mark(row, level) for level in levels)
         yield *(row[key] for key in place_columns(results)), size, *marks, complete
     took = [seconds_text(results.seconds.get(level)) for level in levels]

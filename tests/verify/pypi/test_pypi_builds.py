@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,29 @@ def test_what_the_mirror_lacks_is_told(
         f"  from      {artifact.urls[0]}\n"
         "  used by   default/linux-64\n" + HELP
     )
+
+
+def test_its_place_is_incomplete(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the screen, in the transfer report and in JSON alike."""
+    assert check(mirror, tmp_path, sdist("tiny-backend")) == 1
+    report = tmp_path / "report.md"
+    where = ["--manifest-path", str(mirror.root), "--level", "files", "--report", str(report)]
+    allowed = ["--allow-incomplete", "build-requires"]
+    for options, code, cell, said in (
+        ([], 1, "✗", "✓  incomplete ✗"),
+        (allowed, 0, "✓", "✓"),  # the control
+    ):
+        capsys.readouterr()
+        assert verify.main([*where, *options]) == code
+        assert capsys.readouterr().out.splitlines()[0] == f"default  linux-64  files {said}"
+        lines = report.read_text(encoding="utf-8").splitlines()
+        (row,) = (line for line in lines if line.startswith("| default | linux-64 |"))
+        assert row.endswith(f"{cell} |")
+        assert verify.main([*where, *options, "--json"]) == code
+        (told,) = json.loads(capsys.readouterr().out)["environments"]
+        assert told["complete"] == (code == 0)
 
 
 def test_it_may_be_allowed(mirror: Mirror, tmp_path: Path) -> None:
