@@ -11,8 +11,8 @@ _URL: Final = re.compile(r"(?:://|\burl: /)\S+", re.ASCII)
 _USER_INFO: Final = re.compile(r"://[^/?#]*@")
 # A password as it was typed, with `/` in it: behind the colon is more than a port. An `@` follows.
 _RAW_PASSWORD: Final = re.compile(r"://[^/?#@\[:]*:(?![0-9]*[/?#])[^/?#@]*[/?#].*\Z", re.DOTALL)
-# Punctuation and quotes behind a URL are kept.
-_QUERY: Final = re.compile(r"\?[^#]*[^#'\"<>(),.;:\[\]{}]")
+# Punctuation and quotes behind a URL are kept. Behind `[mirrors]`, pixi asks for `%3F`.
+_QUERY: Final = re.compile(r"(?:\?|%3[Ff])[^#]*[^#'\"<>(),.;:\[\]{}]")
 # anaconda.org's tokens (conda/core/url.py); `/t/` stays, as rattler's redaction keeps it.
 _TOKEN: Final = re.compile(r"/(?:t|%74)/[^/?#]*[^/?#'\"<>(),.;:\[\]{}]")
 _BARE_TOKEN: Final = re.compile(r"(?<![^\s'\"(=])/t/[^/\s?#'\"<>]+")
