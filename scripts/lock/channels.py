@@ -25,7 +25,7 @@ def channel_report(selection: Selection, *, is_flat: bool) -> Report:
 
     `selection` is that of a by-channel mirror: what a flat one would be refused for is shown.
     """
-    rows: list[dict[str, Any]] = []
+    rows, locks = list[dict[str, Any]](), list[MirroredLock]()
     for label, lock in selection.labelled:
         key = functools.cache(partial(channel_key, root=lock.root))
         mirrored = {
@@ -36,11 +36,12 @@ def channel_report(selection: Selection, *, is_flat: bool) -> Report:
         rows += [
             {**of_lock, **_row(*each, mirrored=mirrored, key=key)} for each in _environments(lock)
         ]
+        locks += [lock] * (len(rows) - len(locks))
     sources = {(each.channel, each.name) for each in selection.conda_artifacts}
     times = Counter(name for _, name in sources)
     conflicts = sorted(name for name, count in times.items() if is_flat and count > 1)
     return Report(
-        lines=tuple(_lines(rows, conflicts)),
+        lines=tuple(_lines(rows, locks, conflicts)),
         data={"environments": rows, "flat-conflicts": conflicts},
     )
 
@@ -127,10 +128,12 @@ def channel_name(channel: str) -> str:
     return redact(channel_base_url(channel).removeprefix(f"{ANACONDA}/")) if channel else "local"
 
 
-def _lines(rows: Sequence[dict[str, Any]], flat_conflicts: Sequence[str]) -> Iterator[Line]:
+def _lines(
+    rows: Sequence[dict[str, Any]], locks: Sequence[MirroredLock], flat_conflicts: Sequence[str]
+) -> Iterator[Line]:
     names = [f"{row['lock']}:{row['name']}" if "lock" in row else row["name"] for row in rows]
     width = max(map(len, names), default=0)
-    for name, row in zip(names, rows, strict=True):
+    for name, row, lock in zip(names, rows, locks, strict=True):
         order = ", ".join(row["channels"]) or "none"
         note = "" if row["mirrored"] else "  (not mirrored)"
         yield f"{name.ljust(width)}  {order}{note}"
@@ -139,7 +142,8 @@ def _lines(rows: Sequence[dict[str, Any]], flat_conflicts: Sequence[str]) -> Ite
             yield f"  serves: {', '.join(served)}"
         if row["solved-with"] is not None:
             with_these = ", ".join(row["solved-with"]) or "none"
-            yield f"  pixi.lock was solved with {with_these}; `pixi lock` renews it"
+            renews = lock.renewing("`pixi lock` renews it")
+            yield f"  {lock.location} was solved with {with_these}; {renews}"
         shared = []
         for each in row["shared"]:
             ranks = ("lower", "higher")

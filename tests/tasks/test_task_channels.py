@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from scripts.core.child_process import quoted
 from tasks.channels import main
 from tests.support.cases import CASES
 from tests.support.pixi import find_pixi
@@ -94,6 +95,17 @@ def test_another_priority_is_another_order(
         "  serves: pytorch 0, conda-forge 0, nvidia 1",
         "  pixi.lock was solved with nvidia, pytorch, conda-forge; `pixi lock` renews it",
     ]
+    # Of another workspace's lock it is renewed there.
+    own = example.parent / "own"
+    own.mkdir()
+    manifest = '[workspace]\nname = "own"\nchannels = ["a"]\nplatforms = ["linux-64"]\n'
+    (own / "pixi.toml").write_text(manifest, encoding="utf-8")
+    lock = f"../{example.name}/pixi.lock"
+    assert main(["--manifest-path", str(own), "--locks", lock]) == 0
+    assert (
+        f"  {lock} was solved with nvidia, pytorch, conda-forge;"
+        f" `pixi lock --manifest-path {quoted(str(example))}` renews it\n"
+    ) in capsys.readouterr().out
 
 
 def test_a_higher_channel_that_was_passed_over(
