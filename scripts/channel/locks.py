@@ -32,6 +32,7 @@ from scripts.workspace.settings import TABLE, LockEntry, Settings
 from scripts.workspace.workspace import Workspace, read_manifest_beside
 
 KEPT_LOCKS: Final = "--kept-locks"
+_WITH_COPY: Final = f"{KEPT_LOCKS} takes the copy that is kept"
 _SHOWN: Final = 5  # local files that one error names
 _INVALID_NAME: Final = 123  # as Windows calls one with `*` in it
 _NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -75,8 +76,7 @@ def read_locks(
     for key, (location, entry) in found.items():
         try:
             if isinstance(key, str):
-                kept = (renewed or {}).get(key) or read_kept_lock(workspace.place, key)
-                locks.append(_remote_lock(kept, location, workspace, entry))
+                locks.append(_read_remote(workspace, key, location, entry, renewed or {}))
             else:
                 locks += _read(workspace, key, location, entry, cache)
         except MirrorError as error:
@@ -86,6 +86,26 @@ def read_locks(
         if each.kept is not None:
             console.note(f"locks: {each.location} as it was on {each.kept:%Y-%m-%d %H:%M} UTC")
     return with_labels(locks)
+
+
+def _read_remote(
+    workspace: Workspace,
+    url: str,
+    location: str,
+    entry: LockEntry,
+    renewed: Mapping[str, KeptLock],
+) -> MirroredLock:
+    """Read what came of a remote lock, else its copy; where it is refused, the copy would do."""
+    kept = read_kept_lock(workspace.place, url)
+    new = renewed.get(url, kept)
+    try:
+        return _remote_lock(new, location, workspace, entry)
+    except MirrorError as error:
+        if kept is None or new is None or new.text == kept.text:
+            raise
+        helps = (", or ".join(filter(None, (x.help, _WITH_COPY))) for x in error.problems)
+        told = zip(error.problems, helps, strict=True)
+        raise MirrorError(*(replace(x, help=help_line) for x, help_line in told)) from None
 
 
 def _read(

@@ -922,7 +922,14 @@ def test_a_remote_lock_may_name_no_file_of_this_machine(
     capsys.readouterr()
     assert several.task(fetch.main, "-q") == 2
     assert capsys.readouterr().err == (
-        f"error: {several.url}: a remote lock may name no file of this machine\n  names  {named}\n"
+        f"error: {several.url}: a remote lock may name no file of this machine\n"
+        f"  names  {named}\nhelp: --kept-locks takes the copy that is kept\n"
+    )
+    lock = several.upstream.folder / "git" / "pixi.lock"
+    lock.write_text("version: 1000\n", encoding="utf-8")
+    assert several.task(fetch.main, "-q") == 2
+    assert capsys.readouterr().err.endswith(
+        " with an older pixi, or --kept-locks takes the copy that is kept\n"
     )
     # The copy is as it was.
     assert several.task(fetch.main, "--kept-locks", "-q") == 0
