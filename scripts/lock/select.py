@@ -45,6 +45,9 @@ _BY_CHANNEL: Final = f'set layout = "by-channel" under [{TABLE}]'
 _TWO_WORKSPACES: Final = "or mirror them in two workspaces"
 _TELL_APART: Final = {True: _BY_CHANNEL, False: "pixi lock"}  # conda artifacts, and those of PyPI
 _OF_ENTRY: Final = f"in its entry of `locks` under [{TABLE}]"
+_ONE_FILE: Final = (
+    f"put the same file beside both, or leave one of them out of `locks` under [{TABLE}]"
+)
 _TWO_MIRRORS: Final = f"have one of them locked anew, or leave it out of `locks` under [{TABLE}]"
 
 
@@ -266,13 +269,14 @@ def _gather(artifacts: Iterable[tuple[Artifact, str]]) -> tuple[Artifact, ...]:
             continue
         sides = ("one", _bytes_text(there, other)), ("other", _bytes_text(artifact, label))
         message = f"{'two locks name' if label else 'the lock names'} two different artifacts"
+        message = f"{message} for this place"
         advice = _TWO_MIRRORS if label else f"{_TELL_APART[artifact.is_conda]}, {_TWO_WORKSPACES}"
-        problems[path] = usage_problem(path, f"{message} for this place", *sides, help=advice)
-        # The files beside several locks are hashed by now, those that are there.
-        if label and all(x.is_own_file and x.digest is None for x in (there, artifact)):
-            message = "is missing beside both locks that name it, so that nobody can compare it"
-            advice = f"put it back there, or leave one of them out of `locks` under [{TABLE}]"
-            problems[path] = usage_problem(path, message, *sides, help=advice)
+        if label and there.is_own_file and artifact.is_own_file:
+            advice = _ONE_FILE
+            # The files beside several locks are hashed by now, those that are there.
+            if there.digest is None and artifact.digest is None:
+                message = "is missing beside both locks that name it, so that nobody can compare it"
+        problems[path] = usage_problem(path, message, *sides, help=advice)
     raise_problems(problems.values())
     return tuple(sorted((x for x, _ in found.values()), key=lambda x: (x.is_conda, str(x.path))))
 

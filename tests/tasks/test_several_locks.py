@@ -782,13 +782,16 @@ def test_a_wheel_that_is_gone_beside_both_locks_is_missing(
         " that nobody can compare it\n"
         f"  one    no file from ./wheels/{name}, of mirror\n"
         f"  other  no file from {several.root}/lone/wheels/{name}, of ../lone/team.lock\n"
-        "help: put it back there, or leave one of them out of `locks` under [tool.pixi-mirror]\n"
+        "help: put the same file beside both, or leave one of them out of `locks` under"
+        " [tool.pixi-mirror]\n"
     )
     # The control: other bytes beside each are two artifacts.
     TinyWheel(name="w").write(several.own / "wheels")
     TinyWheel(name="w", files=(("w.py", b"2"),)).write(several.root / "lone" / "wheels")
     assert several.task(plan.main, "-q") == 2
-    assert "two locks name two different artifacts for this place" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "two locks name two different artifacts for this place" in err
+    assert "help: put the same file beside both, or leave one" in err  # no lock has its bytes
 
 
 def test_a_remote_lock_is_renewed_by_fetch_and_kept_for_all_else(
