@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 ABSENT: Final = frozenset({ErrorKind.GONE, ErrorKind.NO_FILE})
 """The source has answered, and has no such document."""
 _Answer = TypeVar("_Answer")
+_TAG: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,8 @@ def read_document(
 ) -> Document | None:
     """Ask one source, a URL; None: it is as it was when it sent `last`.
 
-    `largest` is in bytes, `what` names it in errors. A web page is none unless `accept` takes it.
+    `largest` is in bytes, `what` names it in errors. A web page is none unless `accept` takes it:
+    what is called one, and begins with a tag (a server may call every file so) or is packed.
     """
     file = local_path(source, Path())
     if file is not None:
@@ -138,7 +141,8 @@ def read_whole(body: Body, largest: int, what: str, accept: str | None = None) -
             data += chunk
             if len(data) > largest:
                 raise wrong_document(f"larger than any {what} should be ({largest >> 20} MiB)")
-    if body.is_page and "html" not in (accept or ""):
+    is_page = body.is_page and (body.encoding is not None or _TAG.match(data) is not None)
+    if is_page and "html" not in (accept or ""):
         raise web_page_error(what)
     encoding = body.encoding if body.encoding in SUPPORTED_ENCODINGS else None
     return Document(data=bytes(data), encoding=encoding)

@@ -130,6 +130,20 @@ def test_a_login_page(flat: Asker, upstream: Upstream) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["text/html", "text/html; charset=utf-8"])
+def test_a_server_that_calls_every_file_a_page(flat: Asker, upstream: Upstream, kind: str) -> None:
+    """As nginx does with `default_type text/html`; pixi installs from there."""
+    flat.lock(flat.row("lib"))
+    expected = flat.ask()
+    assert "artifacts ✓ (1)" in expected[1]
+    headers = (("Content-Type", kind),)
+    upstream.always("*", Reply(headers=headers))
+    assert flat.ask() == expected
+    for page in (b"\xef\xbb\xbf \n<!DOCTYPE html>", b"<html>"):  # the control
+        upstream.always("*", Reply(headers=headers, body=page))
+        assert "a web page came instead of the repodata" in flat.ask()[2]
+
+
 def test_a_server_of_something_else(
     flat: Asker, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
