@@ -17,11 +17,12 @@ from scripts.channel.digest_cache import Fingerprint
 from scripts.channel.state import read_first_seen
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import Layout
+from scripts.core.errors import usage_error
 from scripts.core.files import hash_file, is_file
 from scripts.core.record import Digest
 from scripts.lock.location import is_path, local_path
 from scripts.lock.mirrored import MirroredLock
-from scripts.lock.select import Selection, select, unite, unknown_name
+from scripts.lock.select import Selection, named_of, select, unite, unknown_name
 from scripts.workspace.settings import TABLE, Settings
 from scripts.workspace.workspace import Workspace
 
@@ -46,10 +47,17 @@ def read_selection(
 ) -> Selection:
     """Select what settings and options want of the locks; `only`: of the lock with this label.
 
-    `layout` replaces that of the settings.
+    `layout` replaces that of the settings. Raises the error of exit code 2 where they leave out
+    every environment of all locks: nothing would be proven, and all that is there be retained.
     """
     chosen, settings = chosen_locks(locks, only), workspace.settings
-    return _select(workspace, chosen, replace(settings, layout=layout or settings.layout))
+    found = _select(workspace, chosen, replace(settings, layout=layout or settings.layout))
+    left_out = [named_of(label, x) for label, lock in found.labelled for x in lock.excluded]
+    if left_out and only is None and not found.environments:
+        where, what = ", ".join(each.location for each in locks), ("left out", ", ".join(left_out))
+        advice = f"take one out of `exclude-environments` under [{TABLE}], or say --environment"
+        raise usage_error(where, "no environment is mirrored", what, help=advice)
+    return found
 
 
 def chosen_locks(locks: Sequence[MirroredLock], only: str | None) -> Sequence[MirroredLock]:

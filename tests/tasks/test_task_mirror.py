@@ -52,6 +52,27 @@ def test_what_several_stages_say_is_said_once(
     assert [line.split()[3] for line in left_out] == [f"x{each}" for each in range(5)]
 
 
+def test_that_nothing_is_mirrored_is_no_proof(
+    made: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A setting that leaves out every environment is a mistake; all that is there would be kept."""
+    options = ("--allow-incomplete", "pypi", "--exclude-environments", "default")
+    for task in (mirror, verify):
+        assert task.main(["--manifest-path", str(made.root), *options]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.endswith(
+            "error: pixi.lock: no environment is mirrored\n"
+            "  left out  default\n"
+            "help: take one out of `exclude-environments` under [tool.pixi-mirror], or say"
+            " --environment\n"
+        )
+    assert run(made, *options[:2]) == 0
+    made.lock(())  # the control: an environment without a package is mirrored
+    assert run(made) == 0
+    assert "left out: default: it has no packages to mirror" in capsys.readouterr().err
+
+
 def test_what_fails_is_run_again_by_the_task_that_was_run(
     made: Mirror,
     upstream: Upstream,
