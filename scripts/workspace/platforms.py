@@ -26,6 +26,7 @@ from scripts.workspace.workspace import Workspace
 
 # The feature that narrows the mirrored environments to the platforms mirrored.
 MIRROR: Final = "mirror"
+_WRITABLE: Final = "see that its folder may be written to, and has room; then run this again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +198,7 @@ def write_platforms(workspace: Workspace, edit: PlatformEdit, console: Console) 
     change = f"{edit.table} is already {', '.join(edit.after)}; nothing was written"
     if is_changed:
         path = workspace.manifest_path
-        with disk_errors(path, "make it writable, then run this again", "written"):
+        with disk_errors(path, _WRITABLE, "written"):
             mode = stat.S_IMODE(path.stat().st_mode)
             write_atomically(path, edit.text.encode("utf-8"))
             path.chmod(mode)

@@ -99,7 +99,7 @@ def test_a_refusal_of_another_kind_is_not_waited_out(
     assert add(manifest) == 2
     assert capsys.readouterr().err == (
         f"error: {manifest}: cannot be written: The process cannot access the file\n"
-        "help: make it writable, then run this again\n"
+        "help: see that its folder may be written to, and has room; then run this again\n"
     )
     assert manifest.read_bytes() == MANIFEST
 
