@@ -164,7 +164,7 @@ def render_json(task: str, report: Report) -> dict[str, Json]:
             for each in report.problems
         ],
     }
-    return {key: _without_secrets(value) for key, value in document.items()}
+    return {key: _as_shown(value) for key, value in document.items()}
 
 
 def group_problems(problems: Sequence[Problem]) -> tuple[str, ...]:
@@ -233,13 +233,14 @@ def _shown(text: str) -> str:
     return as_called(redact(printable(text, kept="\t\n")), os.environ)
 
 
-def _without_secrets(value: Json) -> Json:
+def _as_shown(value: Json) -> Json:
+    """Hide secrets and name commands, as on the screen; JSON escapes for itself."""
     if isinstance(value, str):
-        return redact(value)
+        return as_called(redact(value), os.environ)
     if isinstance(value, Mapping):
-        return {redact(key): _without_secrets(each) for key, each in value.items()}
+        return {redact(key): _as_shown(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_secrets(each) for each in value]
+        return [_as_shown(each) for each in value]
     return value
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from scripts.core.command import task_parser
-from scripts.core.console import Console
+from scripts.core.console import Console, render_json
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.invocation import LAUNCHER_VARIABLE, as_called
 from scripts.core.report import Report
@@ -34,3 +36,5 @@ def test_in_help_and_usage(
     assert task_parser("fetch", "").prog == "./run fetch"
     Console().report(Report(problems=(problem,)))
     assert capsys.readouterr().err == "error: it: no\nhelp: ./run fetch\n"
+    said: Any = render_json("x", Report(problems=(problem,), data={"next": ["pixi run index"]}))
+    assert (said["problems"][0]["help"], said["next"]) == ("./run fetch", ["./run index"])

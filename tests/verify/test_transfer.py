@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scripts.core.files import hash_file
-from scripts.core.invocation import version
+from scripts.core.invocation import LAUNCHER_VARIABLE, version
 from scripts.core.report import human_size
 from scripts.verify import transfer_report
 from scripts.verify.findings import Level
@@ -174,6 +174,18 @@ def test_an_index_file_that_cannot_be_read_hides_nothing(small: Small, tmp_path:
     text = target.read_text(encoding="utf-8")
     assert "noarch/repodata.json.zst: is a link, not the file itself" in text
     assert re.search(r"\| noarch/repodata\.json\.zst \| [0-9]+ \| not read \|", text)
+
+
+def test_commands_are_those_that_can_be_pasted(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on the screen; in a workspace of `pixi mirror` no task is called `fetch`."""
+    (small.mirror.folder / "noarch" / "lib-1.0-0.conda").unlink()
+    target = tmp_path / "report.md"
+    for launcher, said in (("pixi mirror", "pixi mirror fetch"), ("", "pixi run fetch")):
+        monkeypatch.setenv(LAUNCHER_VARIABLE, launcher)
+        assert small.verify("--level", "files", "--report", str(target)) == 1
+        assert f"help: {said}\n" in target.read_text(encoding="utf-8")
 
 
 def test_html_says_the_same(small: Small, tmp_path: Path) -> None:
