@@ -123,7 +123,7 @@ def compare_pixi_configuration(
     elif by_mirrors:
         lines = (f"pixi: led to this mirror by [mirrors]; read: {', '.join(config.files)}",)
     reason = _NOT_LED if mirror.is_http else _LOCKED_THERE
-    for why, problem in _hindrances(config, mirror, by_mirrors=by_mirrors or bool(away)):
+    for why, problem in _http_problems(config, mirror, by_mirrors=by_mirrors or bool(away)):
         places |= dict.fromkeys(each.place for each in diagnoses if _asks_mirror(each))
         reason = f"{_NOT_LED}, and {why}" if away else f"pixi {why}"
         problems = (*problems, problem)
@@ -140,7 +140,7 @@ def _asks_mirror(diagnosis: Diagnosis) -> bool:
     return any(each.availability not in _NOT_OF_MIRROR for each in diagnosis.verdicts)
 
 
-def _hindrances(
+def _http_problems(
     config: PixiConfig, mirror: Mirror, *, by_mirrors: bool
 ) -> Iterator[tuple[str, Problem]]:
     """Yield what keeps pixi from a mirror over HTTP though it were led there, and why, in short.
