@@ -64,7 +64,7 @@ def find_unbuildable(
                 for_pixi = find_candidates(each.pypi_rows, each.rows.packages)
             for is_isolated, there in ((True, everything), (False, for_pixi)):
                 for name, one in _missing(each, needs, there, python):
-                    elsewhere = [] if is_isolated or in_place else _elsewhere(one, fits)
+                    elsewhere = [] if in_place else _elsewhere(one, fits)
                     problem = _problem(sdist, name, one.text, elsewhere, sorted(indexes))
                     yield is_isolated, name, problem, each.place
 

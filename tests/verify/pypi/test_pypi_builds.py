@@ -212,6 +212,22 @@ def test_it_is_said_which_index_has_it(
     )
 
 
+def test_without_isolation_no_index_has_it(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It must be in the environment: that another index has it, or the same, is no help."""
+    asked = f"    indexes:\n    - {OTHER}\n"
+    in_two_locks(mirror, tmp_path, PypiRow(written=BACKEND.write(tmp_path), index=OWN), asked)
+    manifest = mirror.root / "other" / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8")
+    manifest.write_text(f"{text}\n[pypi-options]\nno-build-isolation = true\n", encoding="utf-8")
+    assert verify.main(["--manifest-path", str(mirror.root), "--level", "files", "-q"]) == 1
+    error = capsys.readouterr().err
+    assert "cannot be built over there: tiny-backend\n" in error
+    assert "elsewhere" not in error
+    assert error.endswith(HELP)
+
+
 def test_one_file_of_two_indexes_counts_for_both(mirror: Mirror, tmp_path: Path) -> None:
     """Kept from before, too: the pages still name it, until it is removed."""
     written, python = BACKEND.write(tmp_path), rows(tmp_path / "conda", (PYTHON,))
