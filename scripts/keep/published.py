@@ -96,7 +96,8 @@ def moved_problems(place: ChannelPaths, newest: Snapshot, console: Console) -> t
     details = (("snapshot", newest.id), ("differs", odd))
     mend = "pixi run mirror, which leaves a snapshot of what is there"
     if exists(place.unbundled):
-        mend = "unbundle its last bundle again, which ends what was stopped, or a --full one"
+        mend = "unbundle its last bundle again, which ends what was stopped, or a --full one; or"
+        mend += f" `pixi run rollback {newest.id}`, which goes back"
     help_ = f"{mend}; then run this again"
     return (finding_problem(place.folder, f"{message} has changed it", *details, help=help_),)
 

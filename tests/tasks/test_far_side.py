@@ -145,8 +145,12 @@ def test_what_the_builder_dropped_goes_with_its_next_bundle(tmp_path: Path) -> N
     assert sides.artifacts() == ["a-2.0-0.conda", "both-1.0-0.conda"]
 
 
-def test_an_unbundle_that_was_stopped_is_ended_by_its_bundle_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("goes_back", [False, True])
+def test_an_unbundle_that_was_stopped_is_ended_as_the_help_says(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    goes_back: bool,  # noqa: FBT001
 ) -> None:
     """A snapshot of what is between would have that refused, and be what the next bundle is of."""
     sides = Sides(tmp_path, "flat")
@@ -172,10 +176,13 @@ def test_an_unbundle_that_was_stopped_is_ended_by_its_bundle_alone(
         assert said[0].startswith(f"error: {sides.place.folder}: is no longer what its newest")
         assert said[-1] == (
             "help: unbundle its last bundle again, which ends what was stopped, or a --full one;"
-            " then run this again"
+            f" or `pixi run rollback {before.id}`, which goes back; then run this again"
         )
     assert read_snapshots(sides.place) == (before,)
-    assert unbundle.main([str(tmp_path / "two"), str(sides.place.folder)]) == 0
+    if goes_back:
+        assert sides.far(rollback, "-q", before.id) == 0
+    else:
+        assert unbundle.main([str(tmp_path / "two"), str(sides.place.folder)]) == 0
     for task, options in ((prune, ()), (bundle, (str(tmp_path / "next"), "--full"))):
         assert sides.far(task, "-q", *options) == 0  # the control
 
