@@ -62,6 +62,9 @@ def relayout(
     Killed at any moment, the next one goes on: until its end the state has the old layout.
     """
     folder, whole = workspace.place.folder, read_whole_selection(workspace, locks)
+    again = "pixi run mirror --relayout"
+    if whole.layout is not workspace.manifest.settings.layout:
+        again += f" --layout {whole.layout}"
     users = read_users(workspace, locks, relayout=True)
     state = users.state
     waiting = {each.path for each in state.removals}
@@ -72,7 +75,7 @@ def relayout(
     indexed = {each.path: each for each in found}
     moved, dropped = _plan(users, indexed, {path for each in channels for path in each.there})
     if not drop_retained:
-        raise_problems(map(_no_place, dropped))
+        raise_problems(_no_place(each, again) for each in dropped)
     state = replace(state, layout=whole.layout.other)
     if state.before_relayout is None:  # what comes to be there from now on is of this relayout
         before = files_of_layout(folder, whole.layout) - waiting
@@ -83,7 +86,7 @@ def relayout(
     removals = tuple(each for each in state.removals if each.path not in taken)
     write_removals(workspace.place, removals)
     users = replace(users, state=replace(state, removals=removals))
-    report = fetch(workspace, whole, console, again="pixi run mirror --relayout")
+    report = fetch(workspace, whole, console, again=again)
     if not report.problems:
         extra = {
             new: indexed[old].artifact.conda_record for old, new in moved.items() if old in indexed
@@ -206,9 +209,9 @@ def _named(users: ChannelUsers) -> dict[PurePosixPath, NamedArtifact]:
     return {each.path_in_other_layout: each for one in everybody for each in one.artifacts}
 
 
-def _no_place(path: PurePosixPath) -> Problem:
+def _no_place(path: PurePosixPath, again: str) -> Problem:
     return usage_problem(
         path,
         "is retained (indexed, in no lock), with no known place in the new layout",
-        help="pixi run mirror --relayout --drop-retained",
+        help=f"{again} --drop-retained",
     )

@@ -601,7 +601,8 @@ class _Channel:
         if newest is not None and is_held and under_way is None:
             with contextlib.suppress(*(() if bundle.base else (Refused,))):  # a whole one mends it
                 receipt = self.read_back(newest)
-                _write(self.state("unbundled.json"), {"id": max(bundle.id, last)})
+                if last or not isdir(self.state("workspaces")):  # its builder's own, looked at
+                    _write(self.state("unbundled.json"), {"id": max(bundle.id, last)})
                 self.refuse_obstacles([*self.removals()])
                 said = self.let_wait(newest.rows, set(), grace)
                 self.say(f"the channel holds {newest.id} already: {said}")
@@ -639,9 +640,8 @@ class _Channel:
         target = dict(zip(_TARGET, (id_, created.isoformat(), *bundle[2:])))
         header = {"schema": 1, **target, "parent": before and before.id, "made-by": "unbundle"}
         header.update({"locks": bundle.locks, "proofs": []})
-        lines = [header, *([*row[:4], None, None] for row in rows.values())]
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        _write(self.state("snapshots", f"{id_}.jsonl"), text.encode())
+        lines = map(json.dumps, (header, *([*x[:4], None, None] for x in rows.values())))
+        _write(self.state("snapshots", f"{id_}.jsonl"), "\n".join((*lines, "")).encode())
         return Snapshot(id_, bundle.digest, rows)
 
     def refuse_order(self, bundle: Bundle, ids: "set[str]", newest: Any, last: str) -> None:

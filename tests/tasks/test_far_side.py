@@ -253,3 +253,26 @@ def test_a_diff_tells_other_licences_of_conda_packages(
     assert licences not in out
     assert f"snapshot {ids[0]}: its index is not kept whole, and of its conda packages" in err
     assert f"snapshot {ids[1]}" not in err
+
+
+@pytest.mark.parametrize("layout", ["flat", "by-channel"])
+def test_a_builder_that_looks_at_its_own_bundle_stays_the_builder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str
+) -> None:
+    sides = Sides(tmp_path, layout)
+    sides.build(OLD, BOTH)
+    sides.build(NEW, BOTH)
+    sides.carry("one", "--full")
+    out, builder = str(tmp_path / "one"), ["--manifest-path", str(sides.mirror.root)]
+    capsys.readouterr()
+    assert unbundle.main([*builder, out]) == 0
+    assert " already: " in capsys.readouterr().out
+    assert not sides.mirror.workspace.place.unbundled.exists()
+    assert sides.mirror.prune("--now") == 0
+    assert not [*sides.mirror.folder.rglob("a-1.0-0.conda")]
+    # The control: a far side stays one, and where that was lost, it is known again.
+    sides.place.unbundled.unlink()
+    assert sides.far(unbundle, "-q", out) == 0
+    assert sides.place.unbundled.exists()
+    assert sides.far(prune, "-q", "--now") == 0
+    assert [*sides.place.folder.rglob("a-1.0-0.conda")]

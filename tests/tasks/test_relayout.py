@@ -150,6 +150,12 @@ def test_what_is_retained_has_no_place_by_channel(
         " in the new layout\nhelp: pixi run mirror --relayout --drop-retained\n"
     )
     assert world.artifacts() == ["noarch/a-1.0-0.conda", "noarch/a-2.0-0.conda"]
+    # What to say again has the layout, where that is an option of this run alone.
+    flat = world.workspace("one", [new], "flat")
+    assert run(mirror, flat, "--relayout", "--layout", "by-channel") == 2
+    again = "help: pixi run mirror --relayout --layout by-channel --drop-retained\n"
+    assert capsys.readouterr().err.endswith(again)
+    one = world.workspace("one", [new], "by-channel")
     assert run(mirror, one, "--relayout", "--drop-retained") == 0
     assert run(prune, one, "--now") == 0
     assert world.artifacts() == [f"{world.host}/ch/noarch/a-2.0-0.conda"]
