@@ -78,8 +78,9 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     held = {name for x in each.rows.packages for name in conda_pypi_names(x)}
     excluded = (held | sources) - mirrored.keys()
     asked, _ = find_requirements(each, python)
-    of_place = tuple(_questions(asked, sources, excluded))
-    if any("@" in text for text in of_place):
+    if any(
+        x and x.url and pypi_name(x.name) not in excluded for x in (y.requirement for y in asked)
+    ):
         by_url = "its PyPI packages (something is required by its URL)"
         return PypiSolve(place=each.place, not_proven=(by_url,))
     options = ("--python-version", python.version, "--python-platform", python.uv_platform)
@@ -89,7 +90,7 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
         uv=uv,
         options=options,
         variables=python.uv_variables,
-        asked=of_place,
+        asked=tuple(_questions(asked, sources, excluded)),
         excluded=tuple(sorted(excluded)),
         overrides=tuple(x.text for some in each.pypi_overrides.values() for x in some),
         locked=tuple(f"{name} {x.version}" for name, x in mirrored.items()),
@@ -140,8 +141,7 @@ def _questions(
             continue
         if pypi_name(wanted.name) not in excluded:
             extras = f"[{','.join(sorted(wanted.extras))}]" if wanted.extras else ""
-            url = f" @ {wanted.url}" if wanted.url else ""
-            yield f"{wanted.name}{extras}{wanted.specifier}{url}"
+            yield f"{wanted.name}{extras}{wanted.specifier}"
 
 
 def _is_wheel(row: PypiRecord) -> bool:

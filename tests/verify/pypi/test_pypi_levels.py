@@ -25,7 +25,7 @@ from tasks import index, mirror, snapshots, why
 from tasks import verify as verify_task
 from tests.support.packages import TinyPackage
 from tests.support.wheels import TinySdist, TinyWheel
-from tests.verify.pypi.conftest import LINUX, MANIFEST, PACKAGES, WINDOWS, PypiWorld
+from tests.verify.pypi.conftest import DIRECT, LINUX, MANIFEST, PACKAGES, WINDOWS, PypiWorld
 
 LEVELS = ("files", "archives", "index", "closure", "solve")
 LIB = "tiny_lib-1.1-py3-none-any.whl"
@@ -411,6 +411,21 @@ def test_what_solve_cannot_ask_is_not_proven(
     open_ = "its PyPI packages (there is no uv)"
     assert [x["not-proven"] for x in told["solved"]] == [[open_]] * 2
     assert reported() == [f"{start}/{each}: {open_}" for each in ("linux-64", "win-64")]
+
+
+@pytest.mark.parametrize("key", ["app", "sdist"])
+def test_what_requires_something_by_its_url_is_not_proven(key: str, world: PypiWorld) -> None:
+    """The manifest names it, too, so pixi locks it; nobody leads uv from there to the mirror."""
+    package = PACKAGES[key]
+    for text, said in (
+        ("tiny-direct>=1", ["folder (not in the mirror)", "tiny-sdist (an sdist)"]),  # the control
+        (f"tiny-direct @ {DIRECT}", ["its PyPI packages (something is required by its URL)"]),
+    ):
+        more = (*package.requires_dist, text)
+        new = world.remade(**{key: dataclasses.replace(package, requires_dist=more)})
+        assert new.found("closure") == []
+        code, told = new.verify("solve")
+        assert (code, [x["not-proven"] for x in told["solved"]]) == (0, [said] * 2)
 
 
 def test_a_level_that_is_not_proven_of_all_is_none_that_a_snapshot_is_proven_by(
