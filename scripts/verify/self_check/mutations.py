@@ -392,6 +392,7 @@ def narrowed(selection: Selection, scope: Scope) -> Selection:
         environments = tuple(
             dataclasses.replace(
                 each,
+                find_links=(),  # their pages name more than that
                 platforms=tuple(
                     _narrowed(selection.layout, rows, paths)
                     for rows in each.platforms

@@ -27,7 +27,7 @@ def _wheel(all_: Candidates) -> Scope:
     """Choose a wheel, with its pages and all that these may name."""
     wheel = next(iter(all_.wheels))
     named = tuple(x for x in all_.selection.pypi_artifacts if x.name == wheel.name)
-    indexes = {each.upstream for each in named if each.upstream is not None}
+    indexes = {x.index for x in all_.selection.pypi_rows if x.index and x.name == wheel.name}
     places = [place for each in indexes if (place := index_folder(each)) is not None]
     return scope_of(
         wheel,

@@ -537,8 +537,20 @@ def test_what_was_proven_is_not_proven_again_but_where_something_changed(
     assert _remembering(world)[0] == DIFFERS
 
 
-def test_the_self_check_breaks_wheels_and_their_pages(world: PypiWorld) -> None:
+@pytest.mark.parametrize("pages", ["one index", "find-links", "two indexes of an old lock"])
+def test_the_self_check_breaks_wheels_and_their_pages(pages: str, world: PypiWorld) -> None:
     """Beside the conda artifacts, which it shows without PyPI packages."""
+    lock, links = (
+        world.root / "pixi.lock",
+        "    find-links:\n    - url: https://links.example.org\n",
+    )
+    if pages == "find-links":
+        _edit(lock, "    packages:\n", f"{links}    packages:\n")
+    elif pages != "one index":
+        _edit(lock, r"version: 7\n(?s:.*?)\nenv", "version: 6\nenv")
+        _edit(lock, "direct[+]|  index: .*\n", "")
+        _edit(lock, "    indexes:\n", "    indexes:\n    - https://more.example.org/simple\n")
+    assert world.run(index, "-q")[0] == 0
     code, out, err = world.run(verify_task, "--self-check", "--json", "-q")
     assert code == 0, (out, err)
     rows = {(x["way"], x["level"]): x["noticed"] for x in json.loads(out)["self-check"]}
