@@ -86,8 +86,8 @@ def check_pypi_index(
             named = {} if place in links and name == PAGE_JSON else wanted.get(place, {})
             for problem, paths in _compare_page(folder, place / name, named, files):
                 yield problem, tuple(files) if place in links else paths
-    for path in sorted(page for page in pages if page in waiting and page.parent in wanted):
-        concerned = tuple(x.path for x in wanted[path.parent].values())
+    for path in sorted(x for x in waiting if x.parent in wanted and x.name in {PAGE, PAGE_JSON}):
+        concerned = tuple(x.path for x in wanted[path.parent].values()) or tuple(files)
         yield _wrong(path, "waits for its removal, and a lock needs it"), concerned
     for each in files.values():
         yield from _compare_metadata(folder, each)
