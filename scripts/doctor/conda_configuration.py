@@ -25,6 +25,7 @@ from scripts.index.repodata import REPODATA
 from scripts.lock.location import is_path
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import every_channel
+from scripts.network.auth import own_credential
 from scripts.network.mirrors import origin
 from scripts.verify.findings import Client
 from scripts.verify.install.clients import find_program
@@ -203,7 +204,7 @@ def compare_conda_configuration(
     condarc += [f"{_ADD_PIP}: false"] if no_pip else []
     refused = _refusals(settings, environments, mirror)
 
-    lines = [*_lock_lines(lock_version), *(f"for conda, in .condarc: {each}" for each in condarc)]
+    lines = [*_hints(mirror, lock_version), *(f"for conda, in .condarc: {x}" for x in condarc)]
     if away:
         lines += [f"for conda, as options: {each}" for each in options]
     elif settings.sources:
@@ -234,12 +235,20 @@ def compare_conda_configuration(
     )
 
 
-def _lock_lines(version: int) -> Iterator[str]:
-    """Say where conda cannot read the lock itself, even with conda-lockfiles."""
-    if version != _READABLE:
+def _hints(mirror: Mirror, lock_version: int) -> Iterator[str]:
+    """Say where conda cannot read the lock itself, even with conda-lockfiles, and who logs it in.
+
+    A plugin may have a login, too, which nobody knows here.
+    """
+    if lock_version != _READABLE:
         yield (
             f"conda: `conda create --file pixi.lock` needs lock version {_READABLE}, and this lock"
-            f" has {version}: name the packages instead"
+            f" has {lock_version}: name the packages instead"
+        )
+    if own_credential(mirror.location.url) is not None:
+        yield (
+            "conda: the mirror has a login, which conda takes from netrc, or from the URL of the"
+            " channel, where it has to be put in"
         )
 
 

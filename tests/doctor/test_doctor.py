@@ -443,6 +443,20 @@ def test_pixi_has_no_login_for_the_mirror(
     assert (code, out.splitlines()[0], err) == (0, "yes", READING)
 
 
+def test_conda_has_to_be_given_the_login(asks: Asks, upstream: Upstream) -> None:
+    """The lines to paste are without it; no such word of a mirror without a login."""
+    asker = asks("flat")
+    asker.lock(asker.row("lib"))
+    said = (
+        "conda: the mirror has a login, which conda takes from netrc, or from the URL of the"
+        " channel, where it has to be put in\n"
+    )
+    place = asker.url.replace("://", "://user:word@")
+    assert said in asker.ask("--client", "conda", mirror=place)[1]
+    assert said not in asker.ask("--client", "conda")[1]
+    assert said not in asker.ask("--client", "pixi", mirror=place)[1]
+
+
 def test_a_mirror_that_was_flat_before(by_channel: Asker, consumed: Path) -> None:
     """Its flat files are there until `prune`; they count where a channel has no folder yet."""
     shutil.copytree(consumed / "flat" / "local-channel", by_channel.folder, dirs_exist_ok=True)
