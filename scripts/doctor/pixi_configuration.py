@@ -123,7 +123,7 @@ def compare_pixi_configuration(
     elif by_mirrors:
         lines = (f"pixi: led to this mirror by [mirrors]; read: {', '.join(config.files)}",)
     reason = _NOT_LED if mirror.is_http else _LOCKED_THERE
-    for why, problem in _http_problems(config, mirror, by_mirrors=by_mirrors or bool(away)):
+    for why, problem in _http_problems(config, mirror, diagnoses):
         places |= dict.fromkeys(each.place for each in diagnoses if _asks_mirror(each))
         reason = f"{_NOT_LED}, and {why}" if away else f"pixi {why}"
         problems = (*problems, problem)
@@ -141,19 +141,21 @@ def _asks_mirror(diagnosis: Diagnosis) -> bool:
 
 
 def _http_problems(
-    config: PixiConfig, mirror: Mirror, *, by_mirrors: bool
+    config: PixiConfig, mirror: Mirror, diagnoses: Iterable[Diagnosis]
 ) -> Iterator[tuple[str, Problem]]:
     """Yield what keeps pixi from a mirror over HTTP though it were led there, and why, in short.
 
-    Of a user and password in `[mirrors]` pixi sends nothing (0.77: 401), other than of those in a
-    lock; whether it finds them in a keyring nobody knows here.
+    pixi sends the user and password of a URL in the lock, and nothing of those in `[mirrors]`
+    (0.77); whether it finds them in a keyring nobody knows here.
     """
     location, said_by = mirror.location, config.offline_by
     if mirror.is_http and said_by:
         message = "makes pixi offline, which forbids HTTP, to this mirror and on loopback too"
         help_ = "unset PIXI_OFFLINE" if said_by == "PIXI_OFFLINE" else "offline = false there"
         yield "is offline", finding_problem(said_by, message, help=help_)
-    if by_mirrors and own_credential(location.url) is not None:
+    asked = (x for x in all_verdicts(diagnoses) if x.availability not in _NOT_OF_MIRROR)
+    is_bare = any(not each.inside or own_credential(each.url) is None for each in asked)
+    if is_bare and own_credential(location.url) is not None:
         known = read_credentials(config, os.environ)
         if not known.keyring and known.for_url(location.shown).authorization is None:
             message = "pixi has no user and password for it, and takes none from [mirrors]"

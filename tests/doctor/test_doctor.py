@@ -437,6 +437,13 @@ def test_pixi_has_no_login_for_the_mirror(
         in asker.ask(mirror=place)[1]
     )
 
+    # What the lock has in a URL it sends.
+    asker.lock(asker.row("lib", channel=asker.url))
+    assert asker.ask(mirror=place)[1].startswith("no: pixi is not logged in there\n")
+    asker.lock(asker.row("lib", channel=place))
+    assert asker.ask(mirror=place)[1].startswith("yes\n")
+
+    asker.lock(asker.row("lib"))
     home.write_text("machine 127.0.0.1 login user password word\n", encoding="utf-8")
     asker.configure(f'[mirrors]\n"{CHANNEL}" = ["{asker.url}"]\n')
     code, out, err = asker.ask(mirror=place)
