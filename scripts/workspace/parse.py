@@ -14,7 +14,7 @@ from typing import Final
 
 from scripts.core.channel_url import channel_base_url
 from scripts.core.errors import usage_error
-from scripts.core.pep508 import pypi_name
+from scripts.core.pep508 import parse_requirement, pypi_name
 from scripts.core.typed_values import Table, load_toml
 from scripts.workspace.model import (
     DEFAULT,
@@ -185,10 +185,11 @@ def _with_python_project(
 ) -> list[Feature]:
     """Add what pixi takes from a Python project: its dependencies, groups and requires-python.
 
-    Each group is a feature of the same name (crates/pixi_manifest/src/pyproject.rs).
+    Each group is a feature of the same name, and what it asks for holds beside what that asks for
+    (crates/pixi_manifest/src/pyproject.rs).
     """
     groups = {
-        group: _of_project(table.values(group))
+        group: _of_group(table.values(group), project, dependency_groups)
         for table in (project.table("optional-dependencies"), dependency_groups)
         for group in table.fields
     }
@@ -201,13 +202,43 @@ def _with_python_project(
         python = Requirement(name="python", spec=f"python {version}")
         more.append((DEFAULT, Target(requirements=(python,))))
     for name, target in more:
-        feature = by_name.get(name, Feature(name=name))
-        by_name[name] = dataclasses.replace(feature, targets=(target, *feature.targets))
+        feature = by_name.get(name, Feature(name=name, targets=(Target(),)))
+        own, *others = feature.targets
+        both = dataclasses.replace(
+            own,
+            requirements=(*target.requirements, *own.requirements),
+            pypi=(*own.pypi, *target.pypi),
+        )
+        by_name[name] = dataclasses.replace(feature, targets=(both, *others))
     return list(by_name.values())
 
 
+def _of_group(
+    entries: Iterable[object], project: Table, groups: Table, above: tuple[object, ...] = ()
+) -> tuple[PypiRequirement, ...]:
+    """Return what a group asks for, with the groups it includes and the project's own extras.
+
+    What is included twice on the way down is left out: pixi refuses such a manifest.
+    """
+    extras = project.table("optional-dependencies")
+    found: list[PypiRequirement] = []
+    for entry in entries:
+        included: list[tuple[object, ...]] = []
+        if isinstance(entry, Mapping):
+            included = [groups.values(str(entry.get("include-group")))]
+        requirement = parse_requirement(entry) if isinstance(entry, str) else None
+        if requirement and pypi_name(requirement.name) == project.string("name"):
+            wanted = {pypi_name(each) for each in requirement.extras}
+            included = [extras.values(each) for each in extras.fields if pypi_name(each) in wanted]
+        elif isinstance(entry, str):
+            found += _of_project([entry])
+        for each in () if entry in above else included:
+            found += _of_group(each, project, groups, (*above, entry))
+    return tuple(found)
+
+
 def _of_project(requirements: Iterable[object]) -> tuple[PypiRequirement, ...]:
-    """Return the PEP 508 requirements of a list; other entries (`include-group`) are skipped."""
+    """Return the PEP 508 requirements of a list."""
     texts = [each for each in requirements if isinstance(each, str)]
     found = [(_PEP508_NAME.match(each), each) for each in texts]
     return tuple(PypiRequirement(name=pypi_name(x[1]), text=text) for x, text in found if x)

@@ -252,6 +252,35 @@ def test_a_python_project_brings_its_dependencies_groups_and_python() -> None:
     ]
 
 
+def test_groups_include_groups_and_the_project_s_own_extras() -> None:
+    """As pixi has it: `pyproject-toml`, src/resolution.rs; test_manifest_against_pixi asks it."""
+    manifest = load("manifests/included.pyproject.toml")
+
+    def texts_of(name: str) -> list[str]:
+        environment = manifest.environment(name)
+        assert environment is not None
+        (linux,) = environment_platforms(manifest, environment)
+        return sorted(each.text for each in asked_for(manifest, environment, linux).pypi)
+
+    # Both hold of a name that the project and pixi's own table ask for; a target's alone counts.
+    own = ["lxml<5", "requests>=2", "requests>=2.30"]
+    assert texts_of("default") == own
+    assert texts_of("all") == sorted(["matplotlib", "rich", "rich[jupyter]", *own])
+    assert texts_of("dev") == sorted(["mypy", "pytest", "ruff", "matplotlib", *own])
+
+
+def test_groups_that_include_themselves_are_left_to_pixi() -> None:
+    groups = (
+        '[dependency-groups]\na = [{ include-group = "b" }, "x"]\nb = [{ include-group = "a" }]\n'
+    )
+    project = '[project]\nname = "w"\n'
+    tools = "[tool.pixi.workspace]\nchannels = []\nplatforms = []\n"
+    manifest = parse_manifest(project + groups + tools, name="pyproject.toml")
+    feature = manifest.feature("b")
+    assert feature is not None
+    assert {each.text for target in feature.targets for each in target.pypi} == {"x"}
+
+
 def test_pypi_names_are_written_as_their_index_does() -> None:
     manifest = load("manifests/jaxsim.pyproject.toml")
     environment = manifest.environment("gpu")
