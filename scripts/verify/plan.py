@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
@@ -81,7 +81,7 @@ class PackageSet:
     """What needs it all, for people."""
     pypi_roots: tuple[str, ...] = ()
     """What the manifest requires of PyPI (PEP 508)."""
-    pypi_overrides: Mapping[str, Sequence[PypiRequirement]] = field(default_factory=dict)
+    pypi_overrides: Mapping[str, PypiRequirement] = field(default_factory=dict)
     """What it has in place of all that anything requires of these names (PEP 503)."""
     is_of_builds: bool = False
 

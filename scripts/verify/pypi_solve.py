@@ -92,7 +92,7 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
         variables=python.uv_variables,
         asked=tuple(_questions(asked, sources, excluded)),
         excluded=tuple(sorted(excluded)),
-        overrides=tuple(x.text for some in each.pypi_overrides.values() for x in some),
+        overrides=tuple(x.text for x in each.pypi_overrides.values()),
         locked=tuple(f"{name} {x.version}" for name, x in mirrored.items()),
         metadata=tuple(metadata_path(next(pypi_artifacts(x)).path) for x in mirrored.values()),
         not_proven=tuple(

@@ -47,7 +47,7 @@ def find_requirements(
     extras: dict[str, set[str]] = {}
     own = [(None, each.required_by, text) for text in each.pypi_roots]
     of_rows = [(x.name, package_label(x), text) for x in each.pypi_rows for text in x.requires_dist]
-    every = [(*x[:2], *one) for x in (*own, *of_rows) for one in _overridden(x[2], each)]
+    every = [(*x[:2], *_overridden(x[2], each)) for x in (*own, *of_rows)]
     while True:
         asked, undecided = list[RequirementInformation](), list[str]()
         wanted = {name: set(some) for name, some in extras.items()}
@@ -70,21 +70,19 @@ def find_requirements(
         extras = wanted
 
 
-def _overridden(text: str, each: PackageSet) -> Iterator[tuple[str, Requirement | None]]:
-    """Yield what holds in place of a requirement, as shown: what `dependency-overrides` has, if so.
+def _overridden(text: str, each: PackageSet) -> tuple[str, Requirement | None]:
+    """Return what holds in place of a requirement: what `dependency-overrides` has, shown as such.
 
     Of the requirement's own marker an extra alone counts then (uv: Overrides::apply).
     """
     own, shown = parse_requirement(text), printable(text)
-    instead = () if own is None else each.pypi_overrides.get(pypi_name(own.name), ())
-    if not instead:
-        yield shown, own
-    optional = own is not None and own.marker is not None and "extra" in str(own.marker)
-    for one in instead:
-        both = (
-            f"{one.text} ; {own.marker}" if own and optional and ";" not in one.text else one.text
-        )
-        yield f"{shown} (overridden: {printable(one.text)})", parse_requirement(both)
+    instead = None if own is None else each.pypi_overrides.get(pypi_name(own.name))
+    if own is None or instead is None:
+        return shown, own
+    both = instead.text
+    if own.marker is not None and "extra" in str(own.marker) and ";" not in both:
+        both += f" ; {own.marker}"
+    return f"{shown} (overridden: {printable(instead.text)})", parse_requirement(both)
 
 
 def find_dependents(each: PackageSet) -> Dependents:

@@ -78,15 +78,18 @@ class PypiRequirement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PypiOptions:
-    """What of `[pypi-options]` a lock can be compared with.
+    """What `[pypi-options]` says.
 
     URLs are as written, secrets included; `index_url` None: it is not said. `overrides` are
     what `dependency-overrides` has in place of every requirement of these names.
+    `no_build_isolation` are the names (PEP 503) of the packages that are built with what is in the
+    environment; `*` is every one.
     """
 
     index_url: str | None = None
     extra_index_urls: tuple[str, ...] = ()
     overrides: tuple[PypiRequirement, ...] = ()
+    no_build_isolation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +113,6 @@ class Feature:
 
     `system_requirements` are virtual packages written as in a lock file. `channel_priority` and
     `solve_strategy` are pixi's words; the workspace's are those of the default feature.
-    `no_build_isolation` are the names (PEP 503) of the PyPI packages that are built with what is
-    in the environment; `*` is every one.
     """
 
     name: str
@@ -121,7 +122,6 @@ class Feature:
     system_requirements: tuple[str, ...] = ()
     channel_priority: str | None = None
     solve_strategy: str | None = None
-    no_build_isolation: tuple[str, ...] = ()
     pypi_options: PypiOptions = PypiOptions()
 
 

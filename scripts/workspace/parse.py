@@ -137,9 +137,6 @@ def _parse_feature(
         system_requirements=parse_system_requirements(table.table("system-requirements")),
         channel_priority=options.string("channel-priority"),
         solve_strategy=options.string("solve-strategy"),
-        no_build_isolation=tuple(
-            each for x in (table, options) for each in _no_build_isolation(x.table("pypi-options"))
-        ),
         pypi_options=_pypi_options(table.table("pypi-options")),
     )
 
@@ -149,12 +146,12 @@ def _pypi_options(options: Table) -> PypiOptions:
         index_url=options.string("index-url"),
         extra_index_urls=options.strings("extra-index-urls"),
         overrides=tuple(_parse_pypi(options.table("dependency-overrides"))),
+        no_build_isolation=_names_or_all(options, "no-build-isolation"),
     )
 
 
-def _no_build_isolation(options: Table) -> tuple[str, ...]:
-    """Read `no-build-isolation`: names of PyPI packages, or true for all of them."""
-    key = "no-build-isolation"
+def _names_or_all(options: Table, key: str) -> tuple[str, ...]:
+    """Read names of PyPI packages, or true for all of them."""
     if isinstance(options.fields.get(key), list):
         return tuple(map(pypi_name, options.strings(key)))
     return ("*",) if options.boolean(key) else ()

@@ -17,6 +17,7 @@ from scripts.workspace.model import (
     Feature,
     Manifest,
     ManifestPlatform,
+    PypiOptions,
     PypiRequirement,
     Requirement,
     Target,
@@ -58,10 +59,8 @@ def locked_indexes(manifest: Manifest, environment: Environment) -> tuple[str, .
     They are those of the whole solve group; the first one of `[workspace]` counts where no feature
     has one.
     """
-    options = [each.pypi_options for each in _group_features(manifest, environment)]
-    first = filter(None, (each.index_url for each in (*options, manifest.pypi_options)))
-    extra = (url for each in (manifest.pypi_options, *options) for url in each.extra_index_urls)
-    return (next(first, DEFAULT_INDEX), *dict.fromkeys(extra))
+    options = pypi_options(manifest, _group_features(manifest, environment))
+    return (options.index_url or DEFAULT_INDEX, *options.extra_index_urls)
 
 
 def asks_pypi(manifest: Manifest, environment: Environment) -> bool:
@@ -70,16 +69,25 @@ def asks_pypi(manifest: Manifest, environment: Environment) -> bool:
     return any(each.pypi for each in targets if each.selector is None)
 
 
-def pypi_overrides(
-    manifest: Manifest, environment: Environment
-) -> Mapping[str, Sequence[PypiRequirement]]:
+def pypi_options(manifest: Manifest, features: Iterable[Feature]) -> PypiOptions:
+    """Merge what features say with what `[workspace]` does, as pixi's `pypi_options` does.
+
+    Of what can be said once the first feature counts, then the workspace; lists are joined.
+    """
+    ranked = (*(each.pypi_options for each in features), manifest.pypi_options)
+    every = (ranked[-1], *ranked[:-1])
+    return PypiOptions(
+        index_url=next((each.index_url for each in ranked if each.index_url), None),
+        extra_index_urls=tuple(dict.fromkeys(x for each in every for x in each.extra_index_urls)),
+        overrides=tuple({x.name: x for each in reversed(ranked) for x in each.overrides}.values()),
+        no_build_isolation=tuple(x for each in every for x in each.no_build_isolation),
+    )
+
+
+def pypi_overrides(manifest: Manifest, environment: Environment) -> Mapping[str, PypiRequirement]:
     """Return, by name (PEP 503), what `dependency-overrides` has in place of what is required."""
-    found: dict[str, list[PypiRequirement]] = {}
-    features = manifest.features_of(environment)
-    options = (manifest.pypi_options, *(each.pypi_options for each in features))
-    for each in (one for some in options for one in some.overrides):
-        found.setdefault(each.name, []).append(each)
-    return found
+    options = pypi_options(manifest, manifest.features_of(environment))
+    return {each.name: each for each in options.overrides}
 
 
 def channel_priority(manifest: Manifest, environment: Environment) -> str:
@@ -157,8 +165,8 @@ def asked_for(manifest: Manifest, environment: Environment, platform: ManifestPl
 
 def is_built_in_place(manifest: Manifest, environment: Environment, name: str) -> bool:
     """Tell whether a PyPI package (PEP 503) is built with what is in the environment."""
-    features = manifest.features_of(environment)
-    return any(not {name, "*"}.isdisjoint(each.no_build_isolation) for each in features)
+    options = pypi_options(manifest, manifest.features_of(environment))
+    return not {name, "*"}.isdisjoint(options.no_build_isolation)
 
 
 def matches(selector: str | None, platform: ManifestPlatform) -> bool:

@@ -14,7 +14,10 @@ from scripts.workspace.resolve import (
     channel_priority,
     environment_channels,
     environment_platforms,
+    is_built_in_place,
+    locked_indexes,
     matches,
+    pypi_overrides,
     solve_strategy,
 )
 
@@ -250,6 +253,36 @@ def test_a_python_project_brings_its_dependencies_groups_and_python() -> None:
         "requests",
         "rich",
     ]
+
+
+def test_options_of_features_are_merged_and_laid_over_the_workspace_s() -> None:
+    """As pixi has it: pypi/pypi_options.rs, `union` and `overlay`."""
+    said = (
+        'index-url = "https://{0}/simple"\nextra-index-urls = ["https://{0}/more"]\n'
+        'no-build-isolation = ["{0}"]\ndependency-overrides = {{ {0} = "1", every = "=={1}" }}\n'
+    )
+    text = (
+        f"{MINIMAL}[workspace.pypi-options]\n{said.format('w', 1)}"
+        f"[feature.x.pypi-options]\n{said.format('x', 2)}"
+        f"[feature.y.pypi-options]\n{said.format('y', 3).partition(chr(10))[2]}"
+        "[environments]\nx = { features = ['x', 'y'], no-default-feature = true }\n"
+    )
+    manifest = parse_manifest(text, name="pixi.toml")
+    default, x = manifest.environment("default"), manifest.environment("x")
+    assert default is not None
+    assert x is not None
+    assert locked_indexes(manifest, default) == ("https://w/simple", "https://w/more")
+    assert locked_indexes(manifest, x) == (
+        "https://x/simple",
+        *(f"https://{each}/more" for each in "wxy"),
+    )
+    assert {k: each.text for k, each in pypi_overrides(manifest, x).items()} == {
+        **{each: f"{each}==1" for each in "wxy"},
+        "every": "every==2",
+    }
+    # What the workspace says holds without the default feature, too.
+    built = [[is_built_in_place(manifest, each, name) for name in "wxyz"] for each in (default, x)]
+    assert built == [[True, False, False, False], [True, True, True, False]]
 
 
 def test_groups_include_groups_and_the_project_s_own_extras() -> None:

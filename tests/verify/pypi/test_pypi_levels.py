@@ -331,6 +331,15 @@ def test_what_is_overridden_is_asked_for_in_place_of_what_is_required(world: Pyp
     assert (new.found("closure"), new.found("solve")) == ([], [])
     told = new.run(why, "tiny-lib")[1]
     assert "tiny_sdist-1.0.tar.gz: tiny-lib (overridden: Tiny_Lib==1.1)\n" in told
+    # A feature's own goes before the workspace's.
+    manifest, whole = new.root / "pixi.toml", (new.root / "pixi.toml").read_text(encoding="utf-8")
+    _edit(
+        manifest,
+        r"\[pypi-opt",
+        '[workspace.pypi-options.dependency-overrides]\ntiny-lib = "==1.2"\n\n[pypi-opt',
+    )
+    assert (new.found("closure"), new.found("solve")) == ([], [])
+    manifest.write_text(whole, encoding="utf-8")
     # Control: the override itself has to be met.
     _edit(new.root / "pixi.toml", "==1.1", "==1.2")
     message = "requires tiny-lib>=9 (overridden: Tiny_Lib==1.2), which is not met"
