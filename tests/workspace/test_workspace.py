@@ -147,13 +147,26 @@ def test_what_a_shell_or_a_browser_would_make_a_path(folder: Path, channel_dir: 
     )
 
 
-@pytest.mark.parametrize("channel_dir", [".pixi-mirror", ".pixi-mirror/x"])
-def test_the_channel_is_not_among_the_working_state(folder: Path, channel_dir: str) -> None:
+@pytest.mark.parametrize(
+    ("channel_dir", "where"),
+    [
+        (".pixi-mirror", ".pixi-mirror, where working state lives"),
+        (".pixi-mirror/x", ".pixi-mirror, where working state lives"),
+        (".pixi", ".pixi, which `pixi clean` removes"),
+        (".pixi/mirror", ".pixi, which `pixi clean` removes"),
+    ],
+)
+def test_the_channel_is_not_in_a_folder_of_others(
+    folder: Path, channel_dir: str, where: str
+) -> None:
     (folder / "pixi.toml").write_text(MANIFEST)
     assert refusal(folder, channel_dir=channel_dir) == (
-        f"tool.pixi-mirror.channel-dir: {channel_dir!r} is in .pixi-mirror, where working state"
-        ' lives\nhelp: channel-dir = "local-channel"'
+        f"tool.pixi-mirror.channel-dir: {channel_dir!r} is in {where}\n"
+        'help: channel-dir = "local-channel"'
     )
+    # The control: only the name begins so.
+    overrides = SettingOverrides(channel_dir=".pixi-mirror2")
+    assert open_workspace(folder / "pixi.toml", overrides).place.folder == folder / ".pixi-mirror2"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows allows other names, in other words")
