@@ -203,11 +203,10 @@ def _pairs(
 ) -> Iterator[tuple[Requirement, LockedPackage | None]]:
     """Pair each requirement with the locked package; what pixi builds needs none."""
     by_name = {package.name.lower(): package for package in rows.packages}
-    built = {row.name.lower() for row in rows.unmirrorable}
     for each in requirements:
         package = by_name.get(each.name)
         is_open = each.is_source or each.is_conditional or each.name.startswith("__")
-        if not is_open and (package is not None or each.name not in built):
+        if not is_open and (package is not None or each.name not in rows.source_names):
             yield each, package
 
 

@@ -239,6 +239,35 @@ def test_what_pixi_builds_and_the_machine_has_need_not_be_locked(tmp_path: Path)
     assert check(folder) == ()
 
 
+@pytest.mark.parametrize("said", ["", "  version: 1.0\n  subdir: linux-64\n"])
+def test_a_source_package_is_what_another_feature_asks_for_by_name(
+    tmp_path: Path, said: str
+) -> None:
+    lock = (CASES / "no-payload" / "pixi.lock").read_text(encoding="utf-8")
+    row = "- conda_source: mine[9f2b3c4d] @ mine\n"
+    place = "    packages:\n      linux-64:\n      "
+    lock = lock.replace("    packages: {}\n", f"{place}{row}")
+    lock = lock.replace("packages: []\n", f"packages:\n{row}{said}")
+    (tmp_path / "pixi.lock").write_text(lock, encoding="utf-8")
+    text = (CASES / "no-payload" / "pixi.toml").read_text(encoding="utf-8")
+    text = text.replace(', "win-64"', "")
+    text += """
+[dependencies]
+mine = "*"
+[feature.own.dependencies]
+mine = { path = "mine" }
+[environments]
+default = ["own"]
+"""
+    (tmp_path / "pixi.toml").write_text(text, encoding="utf-8")
+    assert check(tmp_path) == ()
+    # The control: what nobody has locked, and what only begins with the name.
+    for other in ("other", "min"):
+        more = text.replace('mine = "*"', f'mine = "*"\n{other} = "*"')
+        (tmp_path / "pixi.toml").write_text(more, encoding="utf-8")
+        assert [dict(each.details)["actual"] for each in check(tmp_path)] == [f"no {other}"]
+
+
 def test_what_only_pypi_or_source_packages_ask_for_needs_its_platform(tmp_path: Path) -> None:
     shutil.copyfile(CASES / "no-payload" / "pixi.lock", tmp_path / "pixi.lock")
     text = (CASES / "no-payload" / "pixi.toml").read_text(encoding="utf-8")
