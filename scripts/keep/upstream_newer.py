@@ -149,7 +149,9 @@ def _possible(
     beside |= {(place, virtual.name): [_record_of(virtual)] for place, virtual in of_machine}
 
     def needs(each: RequestedPackage, record: Record) -> Iterator[tuple[str, Sequence[Record]]]:
-        for spec in record.depends:
+        # Nobody asks for an ABI by name; it is that of the Python of its version.
+        abis = (x.split()[1:2] for x in record.depends if spec_name(x) == "python_abi")
+        for spec in (*record.depends, *(" ".join(("python", *version)) for version in abis)):
             key = each.packages.place, spec_name(spec)
             if key in beside or key[1].startswith("__"):
                 yield spec, beside.get(key, ())

@@ -365,6 +365,8 @@ def test_what_the_manifest_pins_beside_it_counts(world: World) -> None:
         *(*CONDA, later),
         replace(CONDA[1], version="2.1", depends=("python >=3.13,<3.14", "b")),
         replace(CONDA[1], version="2.2", depends=("__cuda",)),
+        replace(CONDA[1], version="1.9", depends=("python_abi", "python_abi 3.12.* *_cp312")),
+        replace(CONDA[1], version="2.0.1", depends=("python", "python_abi 3.13.* *_cp313", "b")),
         replace(CONDA[0], version="3.13.0", depends=("__glibc >=2.17",)),
     )
     assert world.run()[0].splitlines()[2:] == [
@@ -377,6 +379,14 @@ def test_what_the_manifest_pins_beside_it_counts(world: World) -> None:
     assert world.run()[0].splitlines()[2:] == [
         "  a  1.0 0 -> 2.1 0 (a >=1,<3; default/linux-64)",
         "  python  3.12.4 0 -> 3.13.0 0 (python *; default/linux-64)",
+    ]
+    # So it is where only the ABI says of which Python a package is.
+    path.write_text(text.replace('a = ">=1,<3"', 'a = "<2.1"'), encoding="utf-8")
+    assert "  a  1.0 0 -> 2.0.1 0 (a <2.1; default/linux-64)" in world.run()[0].splitlines()
+    pinned = text.replace('python = "*"', 'python = "3.12.*"')
+    path.write_text(pinned.replace('a = ">=1,<3"', 'a = "<2.1,!=2.0"'), encoding="utf-8")
+    assert world.run()[0].splitlines()[2:] == [
+        "  a  1.0 0 -> 1.9 0 (a <2.1,!=2.0; default/linux-64)",
     ]
     # And where the platform has CUDA, so has what needs it.
     path.write_text(f'{text}\n[system-requirements]\ncuda = "12"\n', encoding="utf-8")
