@@ -290,12 +290,15 @@ def _file(
     each: SnapshotFile | Artifact, size: int | None, sha256: str | None, folders: tuple[Path, ...]
 ) -> ComparedFile:
     package, version, build = _identify(each.path, each.kind)
+    folder, slash, file_name = str(each.path).rpartition("/")
+    # A direct URL's second place, which has its fragment, is no other file.
+    file_name = file_name.partition("#")[0]
     return ComparedFile(
         package=package,
         version=version,
         build=build,
         build_number=build_number(build),
-        origin=(f"({each.path.name})", f"({each.path})"),
+        origin=(f"({file_name})", f"({folder}{slash}{file_name})"),
         path=each.path,
         size=size,
         sha256=sha256,

@@ -215,6 +215,36 @@ def test_another_file_of_one_version_is_a_change_that_names_both(world: World) -
     ]
 
 
+def test_a_direct_url_is_one_file_at_both_of_its_places(world: World) -> None:
+    def files(**wheels: str) -> str:
+        folder = PurePosixPath("_pypi/files/files.example.org")
+        return world.record(
+            tuple(
+                SnapshotFile(path=folder / name, kind="wheel", size=1, sha256=sha256)
+                for tags, sha256 in wheels.items()
+                for plain in [f"w-1.0-{tags}-none-any.whl"]
+                for name in (plain, f"{plain}#sha256={sha256}")
+            )
+        )
+
+    one, two = files(py3="a" * 64), files(py3="a" * 64, cp311="b" * 64, cp312="c" * 64)
+    assert world.diff(one, two)[1:] == [
+        "PyPI, files.example.org: 2 added",
+        "  + w  [pypi] 1.0 (w-1.0-cp311-none-any.whl)",
+        "  + w  [pypi] 1.0 (w-1.0-cp312-none-any.whl)",
+        "to carry: 2 artifacts, 2 B",
+    ]
+    assert world.diff(one, files(py3="b" * 64))[1:3] == [
+        "PyPI, files.example.org: 1 re-uploaded",
+        "  ! w  [pypi] 1.0 has other bytes than before (re-uploaded)",
+    ]
+    # The control: another file it is, where its name is another.
+    assert world.diff(one, files(cp311="a" * 64))[1:3] == [
+        "PyPI, files.example.org: 1 changed",
+        "  ~ w  [pypi] 1.0 (w-1.0-py3-none-any.whl) -> 1.0 (w-1.0-cp311-none-any.whl)",
+    ]
+
+
 def test_a_licence_is_what_any_file_of_the_version_says(world: World) -> None:
     def files(license_: str) -> tuple[SnapshotFile, ...]:
         silent, *_ = made_up({"a-1.0-0": "a" * 64})
