@@ -75,10 +75,10 @@ def _row(
     """Report one environment; `mirrored` are channel, package name and subdir of all artifacts.
 
     `channels` are names or URLs in order of priority, without secrets. `served` counts artifacts
-    by channel, on all mirrored platforms together. `shared` are the names that one channel serves
-    and others could, `lower` and `higher` in the order of priority: a higher one is passed over
-    where the manifest says `channel =`. `solved-with` are the channels of pixi.lock where those are
-    others.
+    by channel, on all mirrored platforms together, what source packages are built with included.
+    `shared` are the names that one channel serves and others could, `lower` and `higher` in the
+    order of priority: a higher one is passed over where the manifest says `channel =`.
+    `solved-with` are the channels of pixi.lock where those are others.
     """
     row = {
         "name": name,
@@ -93,7 +93,7 @@ def _row(
     artifacts = {
         (key(each.channel), each.name, each.record.subdir, str(each.file_name))
         for rows in locked.platforms
-        for each in rows.packages
+        for each in rows.all_packages
     }
     counts = Counter(channel for channel, *_ in artifacts)
     every = list(dict.fromkeys([*map(key, order), *sorted(counts)]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ from typing import Any
 import pytest
 
 from scripts.core.child_process import quoted
+from tasks import locks
 from tasks.channels import main
 from tests.support.cases import CASES
 from tests.support.pixi import find_pixi
+from tests.support.template import ROOT
+
+LOCKS = ROOT / "tests" / "data" / "locks"
 
 ORDERS = {
     "default": ["conda-forge"],
@@ -116,6 +121,28 @@ def test_a_higher_channel_that_was_passed_over(
     assert found["b"]["shared"] == [
         {"name": "cuda-cudart", "from": "nvidia", "lower": [], "higher": ["conda-forge"]}
     ]
+
+
+BUILT = {  # real locks with source packages: conda artifacts that are installed, and that build
+    "prefix-dev__pixi__226": (136, 132),
+    "matthewfeickert-talks__reproducible-cuda-workflows-with-pixi-scipy-2026__9": (52, 8),
+}
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_what_builds_a_source_package_is_served_too(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(LOCKS / name, tmp_path / "w"))
+    served = _json(folder, capsys)["default"]["served"]
+    assert sum(served.values()) == sum(BUILT[name])
+    assert locks.main(["--manifest-path", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["artifacts"] == sum(BUILT[name])
+    # The control: without their builds it is what is installed.
+    text = (folder / "pixi.lock").read_text(encoding="utf-8")
+    text = re.sub(r"^  (build|host)_packages:", r"  no_\1_packages:", text, flags=re.MULTILINE)
+    (folder / "pixi.lock").write_text(text, encoding="utf-8")
+    assert sum(_json(folder, capsys)["default"]["served"].values()) == BUILT[name][0]
 
 
 def test_what_is_not_mirrored_shares_nothing(
