@@ -83,7 +83,10 @@ def requested_packages(sets: Iterable[PackageSet]) -> Iterator[RequestedPackage]
         for name in dict.fromkeys(x.own.name for x in each.roots if x.own and x.kind == "requires"):
             own = tuple(asked[name])
             locked = next((x for x in each.rows.packages if x.name.lower() == name), None)
-            if locked and locked.channel and not any(x.location or x.is_source for x in own):
+            if locked is None or locked.channel is None:
+                continue
+            folder = each.lock.root
+            if not any(x.location or x.is_source or differs_aside(x, locked, folder) for x in own):
                 channel = channel_base_url(locked.channel)
                 yield RequestedPackage(packages=each, own=own, locked=locked, channel=channel)
 
@@ -109,25 +112,25 @@ def find_newer(
 def _newer_conda(
     requested: Sequence[RequestedPackage], records: Mapping[tuple[str, str], Mapping[str, Record]]
 ) -> Iterator[NewerVersion]:
-    by_name: dict[tuple[str, ...], list[tuple[str, Record]]] = {}
+    by_name: dict[tuple[str, ...], list[Record]] = {}
     for place, rows in records.items():
         for file, record in rows.items():
-            by_name.setdefault((*place, record.name), []).append((file, record))
+            if parse_file_name(file) is not None:
+                by_name.setdefault((*place, record.name), []).append(record)
     found = []
     for each in requested:
         keys = ((each.channel, subdir, each.locked.name) for subdir in (each.subdir, NOARCH))
         found.append((each, [row for key in keys for row in by_name.get(key, ())]))
-    versions = (record.version for _, some in found for _, record in some)
+    versions = (record.version for _, some in found for record in some)
     ranks = rank_versions((*versions, *(each.locked.record.version for each in requested)))
 
     def age(record: Record) -> tuple[int, int]:
         return ranks.get(record.version, -1), record.build_number
 
-    taken = _matches((x.spec, y) for each, some in found for x in each.own for _, y in some)
+    taken = _matches((x.spec, y) for each, some in found for x in each.own for y in some)
     fitting: list[_Candidates] = []
     for each, some in found:
-        matching = ((x, y) for x, y in some if all(taken[own.spec, y] for own in each.own))
-        fitting.append((each, [y for x, y in matching if _is_as_asked(each, x, y)]))
+        fitting.append((each, [y for y in some if all(taken[own.spec, y] for own in each.own)]))
     newer = [(x, [y for y in rows if age(y) > age(x.locked.record)]) for x, rows in fitting]
     for each, possible in _possible(newer, fitting):
         yield NewerVersion(
@@ -183,16 +186,6 @@ def _matches(pairs: Iterable[tuple[str, Record]]) -> Mapping[tuple[str, Record],
     """Ask of each pair once whether the record meets the MatchSpec; None: nobody can tell."""
     once = dict.fromkeys(pairs)
     return dict(zip(once, match_records(once), strict=True))
-
-
-def _is_as_asked(each: RequestedPackage, file: str, record: Record) -> bool:
-    """Tell whether what a MatchSpec leaves aside is as asked for: file name and subdir."""
-    name = parse_file_name(file)
-    if name is None:
-        return False
-    candidate = replace(each.locked, file_name=name, record=record)
-    root = each.packages.lock.root
-    return not any(differs_aside(own, candidate, root) for own in each.own)
 
 
 def _version(record: Record) -> str:

@@ -20,7 +20,7 @@ from scripts.workspace.model import Manifest
 from scripts.workspace.settings import LockEntry, Settings
 from scripts.workspace.workspace import LOCK_NAME, Workspace
 
-_RENEWS: Final = re.compile(r"(`?)pixi (run update-mirror|lock)\b(`?)")
+_RENEWS: Final = re.compile(r"(`?)pixi (run update-mirror|lock|update [\w.-]+)\b(`?)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,7 +65,7 @@ class MirroredLock:
         """Return a help with what renews this lock in place of what renews the workspace's own."""
 
         def renews(found: re.Match[str]) -> str:
-            command = "pixi lock" if found[2] == "lock" else "pixi update"
+            command = f"pixi {found[2].replace('run update-mirror', 'update')}"
             if self.manifest is None:
                 return f"`{command}` where that lock is made"
             return f"{found[1]}{command} --manifest-path {quoted(str(self.root))}{found[3]}"

@@ -50,18 +50,17 @@ _NOT_CHECKED: Final = (
     "requirements from source, under a condition, with flags, or on virtual packages",
     "what requirements from PyPI say but name and version, and what cannot be decided of them",
 )
-# What rattler's MatchSpec.matches compares, and what it leaves aside, as workspace/parse.py
-# writes it.
+# What rattler's MatchSpec.matches compares.
 _MATCHED: Final = (
     *("name", "version", "build", "build_number", "subdir", "sha256", "md5"),
     *("license", "license_family", "track_features", "flags"),
 )
-_ASIDE: Final = re.compile(r'\b(fn|subdir)="([^"]*)"')
+_RENEWS: Final = "pixi lock"
 
 # Lock, environment and platform by name, a requirement, the package locked under its name.
 _Question = tuple[MirroredLock, str, str, Requirement, LockedPackage | None]
-# Lock, environment and platform by name, what is required, what is there.
-_Unmet = tuple[MirroredLock, str, str, str, str]
+# Lock, environment and platform by name, what is required, what is there, what renews it.
+_Unmet = tuple[MirroredLock, str, str, str, str, str]
 
 
 def refuse_outdated_locks(
@@ -149,13 +148,16 @@ def _compare(
             asked = asked_for(manifest, environment, platform)
             where = lock, environment.name, platform.name
             questions += ((*where, *each) for each in _pairs(asked.requirements, rows))
-            unmet += ((*where, *each) for each in unmet_requirements(asked.pypi, rows, names))
+            of_pypi = unmet_requirements(asked.pypi, rows, names)
+            unmet += ((*where, *each, _RENEWS) for each in of_pypi)
     for name in locked:
         yield _finding(lock, f"has an environment {name}, and {manifest.file_name} has none")
 
 
-def _finding(lock: MirroredLock, message: str, *details: tuple[str, str]) -> Problem:
-    return usage_problem(lock.location, message, *details, help=lock.renewing("pixi lock"))
+def _finding(
+    lock: MirroredLock, message: str, *details: tuple[str, str], renews: str = _RENEWS
+) -> Problem:
+    return usage_problem(lock.location, message, *details, help=lock.renewing(renews))
 
 
 def _index_problems(
@@ -215,29 +217,31 @@ def _unmet(questions: Sequence[_Question]) -> Iterator[_Unmet]:
     pairs = ((x.spec, package.record) for *_, x, package in questions if package is not None)
     answers = iter(match_records(pairs))
     for lock, environment, platform, requirement, package in questions:
-        actual = f"no {requirement.name}"
+        actual, renews = f"no {requirement.name}", _RENEWS
         if package is not None:
-            # None: this rattler cannot tell.
-            if next(answers) is not False and not differs_aside(requirement, package, lock.root):
+            differs = differs_aside(requirement, package, lock.root)
+            if next(answers) is not False and not differs:  # None: this rattler cannot tell
                 continue
             record = package.record
             actual = f"{record.name} {record.version} {record.build} from {redact(package.url)}"
-        yield lock, environment, platform, wanted_text(requirement), actual
+            renews = renewing_command(requirement) if differs else renews
+        yield lock, environment, platform, wanted_text(requirement), actual, renews
 
 
 def _unmet_problems(unmet: Iterable[_Unmet]) -> Iterator[Problem]:
     """Make one finding of what fails alike on several platforms."""
     failed: dict[tuple[str, ...], tuple[MirroredLock, list[str]]] = {}
-    for lock, environment, platform, expected, actual in unmet:
-        key = (lock.label, environment, expected, actual)
+    for lock, environment, platform, *said in unmet:
+        key = (lock.label, environment, *said)
         failed.setdefault(key, (lock, []))[1].append(platform)
-    for (_, environment, expected, actual), (lock, platforms) in failed.items():
+    for (_, environment, expected, actual, renews), (lock, platforms) in failed.items():
         yield _finding(
             lock,
             f"environment {environment} does not meet a requirement any more",
             ("expected", expected),
             ("actual", actual),
             ("platforms", ", ".join(platforms)),
+            renews=renews,
         )
 
 
@@ -285,20 +289,27 @@ def wanted_text(requirement: Requirement) -> str:
 
 
 def differs_aside(requirement: Requirement, package: LockedPackage, root: PurePath) -> bool:
-    """Tell whether channel, location, file name or subdir is another than is asked for.
+    """Tell whether channel or location is another than is asked for.
 
-    pixi locks a path as an absolute one, and the workspace may be reached by more than one: what
-    counts of a location is how it ends.
+    `subdir` and `file-name` count for nothing, as for pixi (tried with 0.77). It locks a path as
+    an absolute one, and the workspace may be reached by more than one: what counts of a location
+    is how it ends.
     """
     asked = channel_key(requirement.channel, root)
     if asked and asked != channel_key(package.channel, root):
         return True
-    if requirement.location is not None:
-        wanted, actual = _segments(requirement.location), _segments(package.url)
-        if actual[-len(wanted) :] != wanted:
-            return True
-    aside = {"fn": str(package.file_name), "subdir": package.record.subdir}
-    return any(aside[key] != value for key, value in _ASIDE.findall(requirement.spec))
+    if requirement.location is None:
+        return False
+    wanted, actual = _segments(requirement.location), _segments(package.url)
+    return actual[-len(wanted) :] != wanted
+
+
+def renewing_command(requirement: Requirement) -> str:
+    """Return what locks a package from where it is asked for.
+
+    That one is locked from another channel is nothing to `pixi lock` (tried with 0.77).
+    """
+    return _RENEWS if requirement.channel is None else f"pixi update {requirement.name}"
 
 
 def _segments(location: str) -> list[str]:

@@ -19,7 +19,7 @@ from scripts.core.report import Json, listed
 from scripts.core.scratch import scratch_folder
 from scripts.index.repodata import REPODATA, index_problem
 from scripts.lock.model import LockedPackage
-from scripts.lock.satisfiability import differs_aside
+from scripts.lock.satisfiability import differs_aside, renewing_command
 from scripts.lock.select import Selection
 from scripts.verify.findings import (
     ELSEWHERE,
@@ -182,6 +182,8 @@ def _unmet(each: PackageSet, row: Any, above: Dependents, holders: _Holders) -> 
         details = details or [("has", f"no {row['name']}")]
         details += [(ELSEWHERE, text) for text in _elsewhere(asked, row, holders, each.lock.root)]
         advice = _help(each, row["name"])
+        if asked.own is not None and asked.differs:
+            advice = renewing_command(asked.own)
     if "who" in row:
         details += [(NEEDED_BY, line) for line in _needed_by(each, row["who"], above)]
     message = f"{asked.kind} {asked.text}, {state}"

@@ -484,7 +484,7 @@ def test_a_channel_that_the_manifest_asks_for(world: World) -> None:
             f"  has        conda-forge/linux-64/a-1.0-0.conda from {CHANNEL}\n"
             "  elsewhere  nvidia/linux-64/a-2.0-0.conda of other/linux-64\n"
             "  used by    default/linux-64\n"
-            "help: pixi lock"
+            "help: pixi update a"
         )
     ]
 
