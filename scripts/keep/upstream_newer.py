@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from scripts.core.channel_url import channel_base_url
 from scripts.core.file_name import parse_file_name
@@ -25,6 +25,7 @@ from scripts.verify.pypi_index import PageLink
 from scripts.verify.python_platform import PythonPlatform
 from scripts.verify.requirements import find_requirements
 from scripts.workspace.model import Requirement
+from scripts.workspace.resolve import pypi_options, solve_strategy
 from scripts.workspace.virtual_packages import VirtualPackage
 
 if TYPE_CHECKING:
@@ -69,6 +70,13 @@ class RequestedPackage:
         """The subdir of the platform."""
         return self.packages.rows.platform.subdir
 
+
+# What `prerelease-mode` says of pre-releases; else they are taken where a requirement names one.
+_TAKES_EARLY: Final[Mapping[str | None, bool]] = {
+    "allow": True,
+    "disallow": False,
+    "if-necessary": False,
+}
 
 _Candidates = tuple[RequestedPackage, Sequence[Record]]
 
@@ -131,7 +139,11 @@ def _newer_conda(
     fitting: list[_Candidates] = []
     for each, some in found:
         fitting.append((each, [y for y in some if all(taken[own.spec, y] for own in each.own)]))
-    newer = [(x, [y for y in rows if age(y) > age(x.locked.record)]) for x, rows in fitting]
+    newer = [
+        (x, [y for y in rows if age(y) > age(x.locked.record)])
+        for x, rows in fitting
+        if _takes_newest(x.packages)
+    ]
     for each, possible in _possible(newer, fitting):
         yield NewerVersion(
             name=each.locked.name,
@@ -188,6 +200,12 @@ def _matches(pairs: Iterable[tuple[str, Record]]) -> Mapping[tuple[str, Record],
     return dict(zip(once, match_records(once), strict=True))
 
 
+def _takes_newest(packages: PackageSet) -> bool:
+    """Tell whether pixi would take the newest of what is asked for by name, not the oldest."""
+    declared = packages.declared
+    return isinstance(declared, str) or solve_strategy(*declared[:2]) == "highest"
+
+
 def _version(record: Record) -> str:
     return printable(f"{record.version} {record.build}")
 
@@ -196,9 +214,11 @@ def _newer_pypi(
     sets: Iterable[PackageSet], pages: Mapping[tuple[str, str], Page]
 ) -> Iterator[NewerVersion]:
     for each in sets:
-        python = each.python if each.pypi_roots else ""
-        if isinstance(python, str):
+        python = each.python if each.pypi_roots and _takes_newest(each) else ""
+        if isinstance(python, str) or isinstance(each.declared, str):
             continue
+        manifest, environment, _ = each.declared
+        options = pypi_options(manifest, manifest.features_of(environment))
         rows = {row.name: row for row in each.pypi_rows}
         asked: dict[str, list[tuple[str, SpecifierSet]]] = {}
         for one in find_requirements(each, python)[0]:
@@ -208,10 +228,16 @@ def _newer_pypi(
         for name in asked.keys() & rows.keys():
             row = rows[name]
             locked, page = parse_version(row.version), pages.get((row.index or "", name), {})
-            versions = {_version_of(*file, python) for file in page.items()}
+            unwanted = {True: options.no_binary, False: options.no_build}
+            files = (
+                (file, link)
+                for file, link in page.items()
+                if {name, "*"}.isdisjoint(unwanted[file.endswith(".whl")])
+            )
+            versions = {_version_of(*file, python) for file in files}
             newer = {x for x in versions if x is not None and locked is not None and x > locked}
             for _, specifier in asked[name]:
-                takes_early = bool(specifier.prereleases)
+                takes_early = _TAKES_EARLY.get(options.prerelease_mode, bool(specifier.prereleases))
                 newer = {x for x in newer if specifier.contains(x, prereleases=takes_early)}
             if newer:
                 yield NewerVersion(

@@ -83,13 +83,17 @@ class PypiOptions:
     URLs are as written, secrets included; `index_url` None: it is not said. `overrides` are
     what `dependency-overrides` has in place of every requirement of these names.
     `no_build_isolation` are the names (PEP 503) of the packages that are built with what is in the
-    environment; `*` is every one.
+    environment, `no_build` of those of which no sdist is taken, `no_binary` no wheel; `*` is every
+    one.
     """
 
     index_url: str | None = None
     extra_index_urls: tuple[str, ...] = ()
     overrides: tuple[PypiRequirement, ...] = ()
     no_build_isolation: tuple[str, ...] = ()
+    no_build: tuple[str, ...] = ()
+    no_binary: tuple[str, ...] = ()
+    prerelease_mode: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

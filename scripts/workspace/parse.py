@@ -147,6 +147,9 @@ def _pypi_options(options: Table) -> PypiOptions:
         extra_index_urls=options.strings("extra-index-urls"),
         overrides=tuple(_parse_pypi(options.table("dependency-overrides"))),
         no_build_isolation=_names_or_all(options, "no-build-isolation"),
+        no_build=_names_or_all(options, "no-build"),
+        no_binary=_names_or_all(options, "no-binary"),
+        prerelease_mode=options.string("prerelease-mode"),
     )
 
 

@@ -81,6 +81,9 @@ def pypi_options(manifest: Manifest, features: Iterable[Feature]) -> PypiOptions
         extra_index_urls=tuple(dict.fromkeys(x for each in every for x in each.extra_index_urls)),
         overrides=tuple({x.name: x for each in reversed(ranked) for x in each.overrides}.values()),
         no_build_isolation=tuple(x for each in every for x in each.no_build_isolation),
+        no_build=tuple(x for each in every for x in each.no_build),
+        no_binary=tuple(x for each in every for x in each.no_binary),
+        prerelease_mode=next((x.prerelease_mode for x in ranked if x.prerelease_mode), None),
     )
 
 

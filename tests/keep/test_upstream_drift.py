@@ -359,6 +359,42 @@ def test_newer_within_the_manifest(world: World) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("options", "newer"),
+    [
+        ("[pypi-options]", ["a 2.0 0", "s1 2.0", "w1 2.0"]),
+        ('[pypi-options]\nprerelease-mode = "allow"', ["a 2.0 0", "s1 2.0", "w1 2.5rc1"]),
+        ("[pypi-options]\nno-build = true", ["a 2.0 0", "w1 2.0"]),
+        ('[pypi-options]\nno-build = ["W1"]', ["a 2.0 0", "s1 2.0", "w1 2.0"]),
+        ('[pypi-options]\nno-binary = ["W1"]', ["a 2.0 0", "s1 2.0"]),
+        ('[environments.default]\nsolve-strategy = "lowest-direct"\n\n[pypi-options]', []),
+    ],
+)
+def test_what_the_manifest_says_of_all_packages_counts(
+    world: World, options: str, newer: list[str]
+) -> None:
+    """What pixi would never lock is not newer for it; the first row is the control."""
+    world.publish(*CONDA, replace(CONDA[1], version="2.0"))
+    world.pages["w1"] += [TinyWheel(name="w1", version=each) for each in ("2.0", "2.5rc1")]
+    world.pages["s1"].append(TinySdist(name="s1", version="2.0"))
+    world.publish_pages()
+    path = world.root / "pixi.toml"
+    text = path.read_text("utf-8").replace("[pypi-options]", options)
+    path.write_text(text, encoding="utf-8")
+    assert [f"{x['name']} {x['newer']}" for x in world.document()["newer"]] == newer
+
+
+def test_prereleases_that_are_asked_for_may_be_refused(world: World) -> None:
+    world.pages["w1"].append(TinyWheel(name="w1", version="2.0rc1"))
+    world.publish_pages()
+    path = world.root / "pixi.toml"
+    text = path.read_text("utf-8").replace('w1 = ">=1,<3"', 'w1 = ">=1rc1,<3"')
+    for mode, newer in (("explicit", ["2.0rc1"]), ("disallow", [])):
+        said = f'[pypi-options]\nprerelease-mode = "{mode}"'
+        path.write_text(text.replace("[pypi-options]", said), encoding="utf-8")
+        assert [x["newer"] for x in world.document()["newer"]] == newer
+
+
 def test_what_the_manifest_pins_beside_it_counts(world: World) -> None:
     later = replace(CONDA[1], version="2.0", depends=("python >=3.12,<3.13", "unknown"))
     world.publish(
