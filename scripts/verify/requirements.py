@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from scripts.core.pep508 import marker_evaluator, parse_requirement, pypi_name
 from scripts.core.redact import printable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 # Who needs a package (None: the manifest, or what is built from source), and how it says so; by
 # `conda_node` or `pypi_node`.
 Dependents = Mapping[str | None, Sequence[tuple[str | None, str]]]
+_EXTRA: Final = re.compile(r'extra == "[^"]*"|"[^"]*" == extra')  # as `str` of a marker has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,18 +73,19 @@ def find_requirements(
 
 
 def _overridden(text: str, each: PackageSet) -> tuple[str, Requirement | None]:
-    """Return what holds in place of a requirement: what `dependency-overrides` has, shown as such.
+    """Return what holds in place of a requirement, and how it is shown: any override of its name.
 
     Of the requirement's own marker an extra alone counts then (uv: Overrides::apply).
     """
     own, shown = parse_requirement(text), printable(text)
-    instead = None if own is None else each.pypi_overrides.get(pypi_name(own.name))
-    if own is None or instead is None:
+    override = None if own is None else each.pypi_overrides.get(pypi_name(own.name))
+    if own is None or override is None:
         return shown, own
-    both = instead.text
-    if own.marker is not None and "extra" in str(own.marker) and ";" not in both:
-        both += f" ; {own.marker}"
-    return f"{shown} (overridden: {printable(instead.text)})", parse_requirement(both)
+    text, extras = override.text, _EXTRA.findall(str(own.marker))
+    if len(extras) == 1:
+        name, _, marker = text.partition(" ; ")
+        text = f"{name} ; {extras[0]}" + (f" and ({marker})" if marker else "")
+    return f"{shown} (overridden: {printable(override.text)})", parse_requirement(text)
 
 
 def find_dependents(each: PackageSet) -> Dependents:

@@ -319,15 +319,18 @@ def test_what_the_manifest_requires(world: PypiWorld) -> None:
 def test_what_is_overridden_is_asked_for_in_place_of_what_is_required(world: PypiWorld) -> None:
     """uv: Overrides::apply; of a marker of the requirement's own, its extra counts."""
     color, windows = 'tiny-color>=9; extra == "color"', 'tiny-win; sys_platform == "win32"'
-    asks = ("tiny-lib>=9", color, windows, 'tiny-none>=9; extra == "none"')
+    nowhere = color.replace("9;", "8; os_name == 'x' and")
+    asks = ("tiny-lib>=9", color, nowhere, windows, 'tiny-none>=9; extra == "none"')
     new = world.remade(app=dataclasses.replace(_wheel("app"), requires_dist=asks))
     unmet = [f"requires {x}, which is not met" for x in (color, "tiny-lib>=9")]
     assert sorted(message for _, message in new.found("closure")) == unmet
     assert new.found("solve") == [(place, UNSOLVED) for place in (LINUX, WINDOWS)]
 
-    overrides = 'Tiny_Lib = "==1.1", tiny-color = "*", tiny-none = "==1.0"'
-    options = f"[pypi-options]\ndependency-overrides = {{ {overrides} }}\n\n[tool."
-    _edit(new.root / "pixi.toml", r"\[tool\.", options)
+    none = """tiny-none = { version = "==1.0", env-markers = "os_name != 'x'" }"""
+    first = f'Tiny_Lib = "==1.1", tiny-color = "*", {none}'
+    options = "[{}pypi-options]\ndependency-overrides = {{ {} }}\n\n"
+    both = options.format("", first) + options.format("workspace.", 'tiny-lib = "==9"')
+    _edit(new.root / "pixi.toml", r"\[tool\.", f"{both}[tool.")
     assert (new.found("closure"), new.found("solve")) == ([], [])
     told = new.run(why, "tiny-lib")[1]
     assert "tiny_sdist-1.0.tar.gz: tiny-lib (overridden: Tiny_Lib==1.1)\n" in told
@@ -341,9 +344,11 @@ def test_what_is_overridden_is_asked_for_in_place_of_what_is_required(world: Pyp
     assert (new.found("closure"), new.found("solve")) == ([], [])
     manifest.write_text(whole, encoding="utf-8")
     # Control: the override itself has to be met.
-    _edit(new.root / "pixi.toml", "==1.1", "==1.2")
-    message = "requires tiny-lib>=9 (overridden: Tiny_Lib==1.2), which is not met"
-    assert ("tiny_app-1.0-py3-none-any.whl", message) in new.found("closure")
+    _edit(new.root / "pixi.toml", '==1.1|[*](?=", tiny-none)', "==1.2")
+    found = new.found("closure")
+    for text in ("tiny-lib>=9 (overridden: Tiny_Lib", f"{nowhere} (overridden: tiny-color"):
+        message = f"requires {text}==1.2), which is not met"
+        assert ("tiny_app-1.0-py3-none-any.whl", message) in found
     assert new.found("solve") == [(place, UNSOLVED) for place in (LINUX, WINDOWS)]
 
 
