@@ -250,7 +250,7 @@ def plan_pypi(
             outputs[metadata_path(path)] = data
     if files:
         outputs[MAPPING] = render_mapping(pypi.conda_artifacts, _read_mapping(folder, pypi))
-    outputs |= render_pages(files.values(), pypi.find_links if files else ())
+    outputs |= render_pages(files.values(), pypi.find_links)
     refuse_obstacles(folder, outputs)
     pages = [each for each in outputs if each.name == PAGE and INDEX not in each.parents]
     check_case(folder, pages, console, may_write=True)

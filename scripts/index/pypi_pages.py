@@ -136,7 +136,7 @@ def metadata_path(wheel: PurePosixPath) -> PurePosixPath:
 
 
 def render_pages(
-    files: Iterable[PypiFile], find_links: Iterable[PurePosixPath] = ()
+    files: Iterable[PypiFile], find_links: Collection[PurePosixPath] = ()
 ) -> dict[PurePosixPath, bytes]:
     """Write all pages of both views; in each folder the JSON before the HTML.
 
@@ -169,7 +169,7 @@ def _index_pages(files: Iterable[PypiFile]) -> Iterator[_Page]:
 
 
 def _simple_pages(
-    files: Iterable[PypiFile], find_links: Iterable[PurePosixPath]
+    files: Iterable[PypiFile], find_links: Collection[PurePosixPath]
 ) -> Iterator[_Page]:
     """Yield the pages of each index.
 
@@ -180,8 +180,7 @@ def _simple_pages(
     """
     projects: dict[PurePosixPath, dict[str, dict[str, PypiFile]]] = {x: {} for x in find_links}
     flat: dict[PurePosixPath, dict[str, PypiFile]] = {}
-    has_files = set(projects)
-    pages_of_links = frozenset(projects)
+    has_files = set(find_links)
     for file in files:
         for record in file.records:
             folder = None if record.index is None else index_folder(record.index)
@@ -192,7 +191,7 @@ def _simple_pages(
             by_name.setdefault(record.name, {})[url] = file
             if url.startswith(f"{record.index}/"):
                 has_files.add(folder)
-            if url.rpartition("/")[0] == record.index or folder in pages_of_links:
+            if url.rpartition("/")[0] == record.index or folder in find_links:
                 flat.setdefault(folder, {})[url] = file
     for folder, by_name in sorted(projects.items()):
         pages = list[_Page]()

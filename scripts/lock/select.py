@@ -91,8 +91,12 @@ class Selection:
 
     @property
     def find_links(self) -> frozenset[PurePosixPath]:
-        """The folders of the pages of `find-links`, which pixi reads whatever is from there."""
-        urls = (url for each in self.environments for url in each.find_links)
+        """The folders of the pages of `find-links`, which pixi reads whatever is from there.
+
+        Only where PyPI packages are mirrored at all.
+        """
+        environments = (each for each in self.environments if pypi_rows((each,)))
+        urls = (url for each in environments for url in each.find_links)
         return frozenset(filter(None, map(index_folder, urls)))
 
     @property

@@ -77,8 +77,8 @@ def check_pypi_index(
     against the files and one view against the other.
     """
     files = {each.path: each for each in _files(folder, selection, kept)}
-    wanted = _wanted(selection, files)
     links = {root / each for each in selection.find_links for root in (SIMPLE, FILES)}
+    wanted = _wanted(selection, files, links)
     pages = (*_pages(folder, INDEX), *_pages(folder, SIMPLE))
     there = {each.parent for each in pages if each not in waiting}
     for place in sorted(wanted.keys() | there):
@@ -96,25 +96,25 @@ def check_pypi_index(
 
 
 def _wanted(
-    selection: Selection, files: Mapping[PurePosixPath, _File]
+    selection: Selection, files: Mapping[PurePosixPath, _File], links: AbstractSet[PurePosixPath]
 ) -> dict[PurePosixPath, dict[str, _File]]:
     """Return of each page, by its folder, what it is to name; of `find-links` those in HTML."""
-    wanted: dict[PurePosixPath, dict[str, _File]] = {}
+    wanted: dict[PurePosixPath, dict[str, _File]] = {each: {} for each in links}
     for each in files.values():
         wanted.setdefault(INDEX / each.record.name, {})[str(each.path)] = each
     rows = [(x, index_folder(x.index or "")) for x in selection.pypi_rows]
     # which have their pages beside the files, too
     own = {x.index for x, _ in rows if x.index and x.location.startswith(f"{x.index}/")}
-    links = selection.find_links if files else frozenset()
-    wanted |= {root / each: {} for each in links for root in (SIMPLE, FILES)}
     for record, place in rows:
         if place is None:
             continue
         file = files[next(pypi_artifacts(record)).path]
         url = without_secrets(record.location, of_pypi=True)
-        for root in (SIMPLE, FILES) if record.index in own or place in links else (SIMPLE,):
+        for root in (
+            (SIMPLE, FILES) if record.index in own or SIMPLE / place in links else (SIMPLE,)
+        ):
             wanted.setdefault(root / place / record.name, {})[url] = file
-            if place in links:
+            if root / place in links:
                 wanted[root / place][url] = file
     return wanted
 

@@ -205,6 +205,21 @@ def test_a_page_of_find_links_is_there_whatever_is_from_it(
     assert mirror.states() == states
 
 
+def test_a_page_of_find_links_that_no_folder_can_be_named_after(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is an error, but where no PyPI package is mirrored."""
+    mirror.lock([row(tmp_path, TinyWheel(name="tiny"))])
+    lock = mirror.root / "pixi.lock"
+    pages_of = "    find-links:\n    - url: https://whl.example.org/a:b\n    packages:\n"
+    text = lock.read_text(encoding="utf-8").replace("    packages:\n", pages_of)
+    lock.write_text(text, encoding="utf-8")
+    options = ["--manifest-path", str(mirror.root), "-q"]
+    assert index.main(options) == 2
+    assert "https://whl.example.org/a:b: this index has a path of" in capsys.readouterr().err
+    assert index.main([*options, "--no-pypi"]) == 0
+
+
 @pytest.mark.parametrize("is_told", [True, False])
 def test_one_name_with_other_bytes_from_another_index_is_told(
     mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, is_told: bool
