@@ -25,7 +25,7 @@ def channel_report(selection: Selection, *, is_flat: bool) -> Report:
 
     `selection` is that of a by-channel mirror: what a flat one would be refused for is shown.
     """
-    rows, locks = list[dict[str, Any]](), list[MirroredLock]()
+    found: list[tuple[MirroredLock, dict[str, Any]]] = []
     for label, lock in selection.labelled:
         key = functools.cache(partial(channel_key, root=lock.root))
         mirrored = {
@@ -33,16 +33,16 @@ def channel_report(selection: Selection, *, is_flat: bool) -> Report:
             for each in selection.conda_artifacts
         }
         of_lock = {"lock": label} if label else {}
-        rows += [
-            {**of_lock, **_row(*each, mirrored=mirrored, key=key)} for each in _environments(lock)
+        found += [
+            (lock, {**of_lock, **_row(*each, mirrored=mirrored, key=key)})
+            for each in _environments(lock)
         ]
-        locks += [lock] * (len(rows) - len(locks))
     sources = {(each.channel, each.name) for each in selection.conda_artifacts}
     times = Counter(name for _, name in sources)
     conflicts = sorted(name for name, count in times.items() if is_flat and count > 1)
     return Report(
-        lines=tuple(_lines(rows, locks, conflicts)),
-        data={"environments": rows, "flat-conflicts": conflicts},
+        lines=tuple(_lines(found, conflicts)),
+        data={"environments": [row for _, row in found], "flat-conflicts": conflicts},
     )
 
 
@@ -129,11 +129,11 @@ def channel_name(channel: str) -> str:
 
 
 def _lines(
-    rows: Sequence[dict[str, Any]], locks: Sequence[MirroredLock], flat_conflicts: Sequence[str]
+    found: Sequence[tuple[MirroredLock, dict[str, Any]]], flat_conflicts: Sequence[str]
 ) -> Iterator[Line]:
-    names = [f"{row['lock']}:{row['name']}" if "lock" in row else row["name"] for row in rows]
+    names = [f"{x['lock']}:{x['name']}" if "lock" in x else x["name"] for _, x in found]
     width = max(map(len, names), default=0)
-    for name, row, lock in zip(names, rows, locks, strict=True):
+    for name, (lock, row) in zip(names, found, strict=True):
         order = ", ".join(row["channels"]) or "none"
         note = "" if row["mirrored"] else "  (not mirrored)"
         yield f"{name.ljust(width)}  {order}{note}"

@@ -272,8 +272,8 @@ def _gather(artifacts: Iterable[tuple[Artifact, str]]) -> tuple[Artifact, ...]:
             found[path] = _merged(there, artifact), other
             continue
         sides = ("one", _bytes_text(there, other)), ("other", _bytes_text(artifact, label))
-        message = f"{'two locks name' if label else 'the lock names'} two different artifacts"
-        message = f"{message} for this place"
+        who = "two locks name" if label else "the lock names"
+        message = f"{who} two different artifacts for this place"
         advice = _TWO_MIRRORS if label else f"{_TELL_APART[artifact.is_conda]}, {_TWO_WORKSPACES}"
         if label and there.is_own_file and artifact.is_own_file:
             advice = _ONE_FILE
