@@ -129,8 +129,8 @@ def upstream(
     asked = [each for each in selection.artifacts if each.path not in paths]
     conda = [each for each in asked if each.is_conda and each.upstream]
     pypi = [*_of_indexes(asked, selection)]
-    of_indexes = {each.path for each in pypi}
-    direct = [each for each in asked if not each.upstream and each.path not in of_indexes]
+    of_any = {each.path for each in (*conda, *pypi)}
+    direct = [each for each in asked if each.path not in of_any]
     console.note(f"upstream: asking for {counted(len(asked), 'artifact')}")
     router = router_of(workspace, selection, console)()
     with contextlib.closing(UpstreamClient(workspace, router, _POLICY)) as client:
@@ -152,13 +152,12 @@ def upstream(
 
 def _of_indexes(artifacts: Iterable[Artifact], selection: Selection) -> Iterator[Artifact]:
     """Yield each wheel and sdist once for each index that a lock has it from."""
-    indexes: dict[PurePosixPath, list[str]] = {}
-    for row in pypi_rows(selection.environments):
-        for place in pypi_artifacts(row) if row.index else ():
-            indexes.setdefault(place.path, []).append(row.index or "")
-    for each in artifacts:
-        for index in dict.fromkeys(indexes.get(each.path, ())):
-            yield replace(each, upstream=index)
+    by_path = {each.path: each for each in artifacts}
+    rows = (each for each in pypi_rows(selection.environments) if each.index)
+    of_indexes = ((x.path, each.index) for each in rows for x in pypi_artifacts(each))
+    for path, index in dict.fromkeys(of_indexes):
+        if path in by_path:
+            yield replace(by_path[path], upstream=index)
 
 
 def _is_here(artifact: Artifact, workspace: Workspace) -> bool:
