@@ -189,6 +189,7 @@ def read_for_prune(
     workspace: Workspace, console: Console
 ) -> tuple[Workspace, tuple[MirroredLock, ...]]:
     """Read the locks; a channel that came out of a bundle needs none, and has its own layout."""
+    # first of all: of a state that one may not look into nothing else would be true
     layout = read_channel_state(workspace.place).layout or workspace.settings.layout
     if _unbundled(workspace) is not None:
         workspace = replace(workspace, settings=replace(workspace.settings, layout=layout))
