@@ -147,7 +147,10 @@ def _summary(results: Results) -> str:
 
 def _mirror(results: Results, workspace: Workspace) -> Iterator[tuple[str, str]]:
     selection, manifest = results.selection, workspace.manifest
-    urls = (without_secrets(url) for each in selection.environments for url in each.channels)
+    declared = (url for each in selection.environments for url in each.channels)
+    # What an older pixi locked behind a mirror, and what builds a package, may be from another one.
+    used = (each.upstream for each in selection.conda_artifacts if each.upstream)
+    urls = map(without_secrets, (*declared, *used))
     yield "workspace", f"{manifest.name or workspace.root.name} ({workspace.manifest_path.name})"
     yield "channel folder", workspace.settings.channel_dir
     yield "layout", selection.layout.value

@@ -161,6 +161,23 @@ def test_markdown(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert small.mirror.states() == before
 
 
+def test_a_channel_that_no_environment_declares_is_named(small: Small, tmp_path: Path) -> None:
+    target = tmp_path / "report.md"
+    fast = SECRET.replace("example", "fast.example")
+    both = "https://example.org/chan, https://fast.example.org/chan"
+    for other, said in ((SECRET, "https://example.org/chan"), (fast, both)):
+        rows = (
+            LockRow(written=small.lib, channel=SECRET),
+            LockRow(written=small.bare, channel=other),
+        )
+        platforms = (PlatformRows(name="linux-64", rows=rows),)
+        environment = EnvironmentRows(platforms=platforms, channels=(SECRET,))
+        write_lock(small.mirror.root / "pixi.lock", (environment,))
+        assert small.verify("--level", "files", "--report", str(target)) == 0
+        lines = target.read_text(encoding="utf-8").splitlines()
+        assert f"| upstream channels | {said} |" in lines
+
+
 def _lock_sha256(mirror: Mirror) -> str:
     return hash_file(mirror.root / "pixi.lock", "sha256")
 
