@@ -7,6 +7,8 @@ install an environment to build what PyPI has as source: so a dry run updates a 
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -112,41 +114,58 @@ def renew_lock(pixi: Path, workspace: Workspace, arguments: Sequence[str] = ("lo
 
 def try_update(pixi: Path, workspace: Workspace, arguments: Sequence[str]) -> LockFile:
     """Return the lock that `renew_lock` would leave; nothing of the workspace is touched."""
-    with workspace_copy(workspace) as manifest:
+    around = Path(os.path.commonpath([workspace.root, *_named_by_manifest(workspace)]))
+    with workspace_copy(workspace, around) as manifest:
         run_pixi(pixi, arguments, manifest)
         text = read_lock_text(manifest.with_name(LOCK_NAME))
-    return parse_lock(_relocated(text, manifest.parent, workspace.root), workspace.lock_path.name)
+        copy = manifest.parents[len(workspace.root.relative_to(around).parts)]
+    return parse_lock(_relocated(text, copy, around), workspace.lock_path.name)
 
 
 @contextlib.contextmanager
-def workspace_copy(workspace: Workspace) -> Iterator[Path]:
+def workspace_copy(workspace: Workspace, around: Path | None = None) -> Iterator[Path]:
     """Copy manifest, lock, pixi's configuration and all files that the manifest names.
 
+    What it names outside of the workspace (`../lib`) is copied where that is within `around`.
     Yields the path of the copied manifest; the copy is gone afterwards.
     """
     with scratch_folder() as folder:
         try:
-            _copy_files(workspace, folder)
+            copied = _copy_files(workspace, folder, around or workspace.root)
         except (OSError, shutil.Error) as error:
             raise usage_error(str(folder), f"cannot copy the workspace here: {error}") from None
-        yield folder / workspace.manifest_path.name
+        yield copied
 
 
-def _copy_files(workspace: Workspace, folder: Path) -> None:
-    root = workspace.root
+def _copy_files(workspace: Workspace, folder: Path, around: Path) -> Path:
+    named = [each for each in _named_by_manifest(workspace) if each.is_relative_to(around)]
+    copies = {each: folder / each.relative_to(around) for each in (workspace.root, *named)}
+    for each in named:
+        _copy(each, copies[each], workspace)
+    copy = copies[workspace.root]
+    if (workspace.root / _CONFIGURATION).is_file():
+        _copy(workspace.root / _CONFIGURATION, copy / _CONFIGURATION, workspace)
+    copy.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(workspace.manifest_path, copy / workspace.manifest_path.name)
+    if workspace.lock_path.exists():  # it names channels of this machine by absolute paths
+        lock = read_lock_text(workspace.lock_path)
+        for each, there in copies.items():
+            lock = _relocated(lock, each, there)
+        (copy / LOCK_NAME).write_bytes(lock.encode())
+    return copy / workspace.manifest_path.name
+
+
+def _named_by_manifest(workspace: Workspace) -> tuple[Path, ...]:
     text = read_manifest_text(workspace.manifest_path)
-    for named in _named_paths(load_toml(text, workspace.manifest_path.name).fields, root):
-        _copy(root / named, folder / named, workspace)
-    if (root / _CONFIGURATION).is_file():
-        _copy(root / _CONFIGURATION, folder / _CONFIGURATION, workspace)
-    shutil.copyfile(workspace.manifest_path, folder / workspace.manifest_path.name)
-    if workspace.lock_path.exists():  # it names channels within the workspace by absolute paths
-        lock = _relocated(read_lock_text(workspace.lock_path), root, folder)
-        (folder / LOCK_NAME).write_bytes(lock.encode())
+    fields = load_toml(text, workspace.manifest_path.name).fields
+    return tuple(_named_paths(fields, workspace.root))
 
 
 def _named_paths(value: object, root: Path) -> Iterator[Path]:
-    """Find the texts in a manifest that are relative paths of what is there, within the root."""
+    """Find the texts in a manifest that are relative paths of what is there, not around the root.
+
+    What is on another drive has no relative path.
+    """
     if isinstance(value, dict):
         for key, each in value.items():
             if key != "tasks":  # theirs are of no use to a lock
@@ -157,8 +176,9 @@ def _named_paths(value: object, root: Path) -> Iterator[Path]:
     elif isinstance(value, str) and value and "\0" not in value and "://" not in value:
         with contextlib.suppress(OSError, ValueError):  # too long for a path, most likely
             path = (root / value).resolve()
-            if path.is_relative_to(root) and not Path(value).is_absolute() and path.exists():
-                yield path.relative_to(root)
+            is_around = path != root and root.is_relative_to(path)
+            if not is_around and not Path(value).is_absolute() and path.exists():
+                yield path
 
 
 def _copy(source: Path, target: Path, workspace: Workspace) -> None:
@@ -176,6 +196,6 @@ def _copy(source: Path, target: Path, workspace: Workspace) -> None:
 def _relocated(text: str, here: Path, there: Path) -> str:
     """Rewrite the absolute paths and file URLs below one folder to another."""
     for write in (Path.as_uri, Path.as_posix, str):
-        old, new = write(here), write(there)
-        text = text.replace(f"{old}/", f"{new}/").replace(f"{old}\\", f"{new}\\")
+        new = write(there).removesuffix("/").replace("\\", r"\\")  # of a root, too
+        text = re.sub(rf"{re.escape(write(here))}(?![^/\\\s'\"])", new, text)
     return text

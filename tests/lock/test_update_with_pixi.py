@@ -199,6 +199,26 @@ def test_a_dry_run_with_a_channel_within_the_workspace(tmp_path: Path, upstream:
     assert _unsatisfied(made.workspace, tried) == ()
 
 
+def test_a_dry_run_with_what_lies_beside_the_workspace(tmp_path: Path, upstream: Upstream) -> None:
+    """A channel in a folder beside it, which the lock names by its absolute path, too."""
+    text = MANIFEST.replace('"{channel}"', '"../beside/channel"')
+    made = PixiWorkspace.make(tmp_path / "workspaces" / "own", upstream, text)
+    upstream.folder.rmdir()
+    channel = tmp_path / "workspaces" / "beside" / "channel"
+    channel.mkdir(parents=True)
+    upstream.folder.symlink_to(channel, target_is_directory=True)
+    made.publish(*OLD)
+    made.lock()
+    made.publish(*NEW)
+    before, state = read_lock(made.workspace.lock_path), made.state()
+    tried = try_update(pixi(), made.workspace, planned(made))
+    assert made.state() == state
+    assert changed(before, tried) == ALL_OF_GROUP
+    assert _unsatisfied(made.workspace, tried) == ()
+    # Control: what it says is what comes.
+    assert changed(tried, renew_lock(pixi(), made.workspace, planned(made))) == ("no change",)
+
+
 def test_lock_renews_what_the_manifest_asks_for(made: PixiWorkspace) -> None:
     before = read_lock(made.workspace.lock_path)
     assert changed(before, renew_lock(pixi(), made.workspace)) == ("no change",)
