@@ -156,9 +156,10 @@ def _copy_files(workspace: Workspace, folder: Path, around: Path) -> Path:
 
 
 def _named_by_manifest(workspace: Workspace) -> tuple[Path, ...]:
+    """Return what is there of all that the manifest names, but for the mirror itself."""
     text = read_manifest_text(workspace.manifest_path)
-    fields = load_toml(text, workspace.manifest_path.name).fields
-    return tuple(_named_paths(fields, workspace.root))
+    found = _named_paths(load_toml(text, workspace.manifest_path.name).fields, workspace.root)
+    return tuple(each for each in found if each != workspace.place.folder)
 
 
 def _named_paths(value: object, root: Path) -> Iterator[Path]:
