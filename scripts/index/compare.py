@@ -57,7 +57,8 @@ def normalise_specs(
 ) -> Mapping[str, str]:
     """Return, for the MatchSpecs that differ as texts, how rattler writes them.
 
-    New versions of rattler-index rewrite every one: `x 0.1 h` becomes `x ==0.1 h`.
+    New versions of rattler-index rewrite every one: `x 0.1 h` becomes `x ==0.1 h`; old locks have
+    `x *` for what is `x` in a channel.
     """
     from scripts.core.rattler_child import call_rattler
 
@@ -75,7 +76,7 @@ def normalise_specs(
         return {}
     result = call_rattler("normalise", {"specs": sorted(texts)})
     assert isinstance(result, Mapping)
-    return {str(key): str(value) for key, value in result.items()}
+    return {str(key): str(value).removesuffix(" *") for key, value in result.items()}
 
 
 def _same(key: str, ours: Any, theirs: Any, normal: Mapping[str, str]) -> bool:
