@@ -185,6 +185,11 @@ def build_number(build: str) -> int:
     return int(numbers[-1]) if numbers else 0
 
 
+def variant(build: str) -> str:
+    """Return the variant as the build says it (`py312__cpython`): less its hash and number."""
+    return _NUMBER.sub("", _HASH.sub("", build))
+
+
 def _by_package(files: Iterable[ComparedFile]) -> _Packages:
     found: dict[Package, dict[str, dict[tuple[str, ...], ComparedFile]]] = {}
     for each in (x for x in files if not x.is_index):
@@ -236,7 +241,7 @@ def _pairs(
             left.append(new)
             continue
         below = [each for each in older[0] if order(each) < order(new)]
-        old = max(below, key=lambda each: (_variant(each) == _variant(new), order(each)))
+        old = max(below, key=lambda each: (variant(each.build) == variant(new.build), order(each)))
         if old in gone:
             gone.remove(old)
         yield ChangeKind.CHANGED, old, new, None
@@ -244,16 +249,12 @@ def _pairs(
         if not gone:
             yield ChangeKind.ADDED, None, new, None
             continue
-        old = min(gone, key=lambda each: (_variant(each) != _variant(new), order(each)))
+        old = min(gone, key=lambda each: (variant(each.build) != variant(new.build), order(each)))
         gone.remove(old)
         is_known = old.version == new.version or (order(old)[0] and order(new)[0])
         is_older = is_known and order(new)[:3] < order(old)[:3]
         yield ChangeKind.WENT_BACK if is_older else ChangeKind.CHANGED, old, new, None
     yield from ((ChangeKind.REMOVED, old, None, None) for old in gone)
-
-
-def _variant(file: ComparedFile) -> str:
-    return _NUMBER.sub("", _HASH.sub("", file.build))
 
 
 def _same_versions(olds: _Versions, news: _Versions) -> Iterator[_Found]:

@@ -17,6 +17,7 @@ from scripts.core.rattler_child import rank_versions
 from scripts.core.record import Record
 from scripts.core.redact import printable
 from scripts.core.subdir import NOARCH
+from scripts.keep.diff import variant
 from scripts.keep.upstream_client import Page
 from scripts.lock.model import LockedPackage, spec_name
 from scripts.lock.satisfiability import differs_aside, match_records, wanted_text
@@ -145,11 +146,14 @@ def _newer_conda(
         if _takes_newest(x.packages)
     ]
     for each, possible in _possible(newer, fitting):
+        of_locked = variant(each.locked.record.build)
+        # Of several builds the one that is most like what is locked: of its Python, if there is.
+        newest = max(possible, key=lambda x: (age(x), variant(x.build) == of_locked))
         yield NewerVersion(
             name=each.locked.name,
             kind="conda",
             locked=_version(each.locked.record),
-            newer=_version(max(possible, key=age)),
+            newer=_version(newest),
             requirement=printable(", ".join(map(wanted_text, each.own))),
             places=(str(each.packages.place),),
         )

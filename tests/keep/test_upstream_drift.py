@@ -429,6 +429,19 @@ def test_what_the_manifest_pins_beside_it_counts(world: World) -> None:
     assert "  a  1.0 0 -> 2.2 0 (a >=1,<3; default/linux-64)" in world.run()[0].splitlines()
 
 
+def test_of_several_builds_of_the_newest_it_is_the_one_like_what_is_locked(world: World) -> None:
+    builds = ("py310h1234567_0", "py312h1234567_0", "py39h1234567_0")
+    of_any = [replace(CONDA[1], version="2.0", build=each) for each in builds]
+    text = (world.root / "pixi.lock").read_text("utf-8")
+    world.publish(*CONDA, *of_any, replace(CONDA[1], build="py39h7654321_0"))
+    # Of the other bytes under its name it is told, too; the control is like none of them.
+    for build, newer, code in (("py39h7654321_0", builds[2], 1), ("0", builds[0], 0)):
+        locked = text.replace("/a-1.0-0.conda", f"/a-1.0-{build}.conda")
+        (world.root / "pixi.lock").write_text(locked, encoding="utf-8")
+        [found] = world.document("--no-pypi", code=code)["newer"]
+        assert found["newer"] == f"2.0 {newer}"
+
+
 def test_shards_where_they_are_less_to_read(world: World) -> None:
     many = [TinyPackage(name=f"x{each}", subdir=LINUX) for each in range(30)]
     world.publish(*CONDA, *many)
