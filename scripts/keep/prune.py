@@ -143,34 +143,23 @@ def _plan_index(
 ) -> tuple[tuple[ChannelFile, ...], bool]:
     """Tell what of this is dropped, and whether an index is made: for that, or to end another run.
 
-    Raises the error of exit code 1 where a run was stopped as it published, which no index may end:
-    the snapshot of a prune would be of what is half published.
+    After a rollback or an unbundle none is, and nothing is dropped: that is warned of, or the error
+    of exit code 2 where the user asks for it. Raises that of 1 where a run was stopped as it
+    published, which no index may end: a snapshot would be of what is half published.
     """
-    newest = newest_snapshot(workspace.place)
+    newest, unbundled = newest_snapshot(workspace.place), _unbundled(workspace)
     moved = () if newest is None else moved_problems(workspace.place, newest, console)
     was_killed = bool(moved) or any(each.dropped is None for each in files.waiting)
-    is_asked |= not dropped
-    is_needed = bool(dropped) or (was_killed and _unbundled(workspace) is None)
-    if is_needed and _may_index(workspace, locks, console, is_asked=is_asked):
-        return dropped, True
-    raise_problems(moved)
-    return (), False
-
-
-def _may_index(
-    workspace: Workspace, locks: Sequence[MirroredLock], console: Console, *, is_asked: bool
-) -> bool:
-    """Tell whether an index may be made; warn where not: by a rollback, or as it was unbundled.
-
-    `is_asked`: the user asks for what needs it, so it is the error of exit code 2.
-    """
-    problem = _unbundled(workspace) or undone_rollback(workspace, locks)
-    if problem is not None and is_asked:
-        raise MirrorError(problem)
-    if problem is not None:
+    if dropped or (was_killed and unbundled is None):
+        problem = unbundled or undone_rollback(workspace, locks)
+        if problem is None:
+            return dropped, True
+        if is_asked or not dropped:
+            raise MirrorError(problem)
         console.warn(f"{problem.subject}: {problem.message}; so the index stays as it is")
         console.note(f"help: {problem.help}")
-    return problem is None
+    raise_problems(moved)
+    return (), False
 
 
 def _unbundled(workspace: Workspace) -> Problem | None:
