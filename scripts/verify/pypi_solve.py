@@ -78,9 +78,8 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     held = {name for x in each.rows.packages for name in conda_pypi_names(x)}
     excluded = (held | sources) - mirrored.keys()
     asked, _ = find_requirements(each, python)
-    if any(
-        x and x.url and pypi_name(x.name) not in excluded for x in (y.requirement for y in asked)
-    ):
+    wanted = [each.requirement for each in asked if each.requirement is not None]
+    if {pypi_name(each.name) for each in wanted if each.url} - excluded:
         by_url = "its PyPI packages (something is required by its URL)"
         return PypiSolve(place=each.place, not_proven=(by_url,))
     options = ("--python-version", python.version, "--python-platform", python.uv_platform)
@@ -162,11 +161,7 @@ def solve_pypi(job: PypiSolve, folder: Path) -> SolveAnswer:
             *("--offline", "--no-build"),
             *("--no-header", "--no-annotate", "--python", sys.executable, *job.options),
             *("--index-url", (folder / INDEX).as_uri(), str(scratch / "in.txt")),
-            *(
-                f"--{name}={scratch / name}.txt"
-                for name in ("excludes", "overrides")
-                if lists[name]
-            ),
+            *(f"--{x}={scratch / x}.txt" for x in ("excludes", "overrides") if lists[x]),
         ]
         more = {"NO_COLOR": "1", "UV_PYTHON_DOWNLOADS": "never", **dict(job.variables)}
         done = run_sandboxed(command, sandbox_environment(scratch / "home", more))
