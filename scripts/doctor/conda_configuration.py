@@ -246,10 +246,7 @@ def _hints(mirror: Mirror, lock_version: int) -> Iterator[str]:
             f" has {lock_version}: name the packages instead"
         )
     if own_credential(mirror.location.url) is not None:
-        yield (
-            "conda: the mirror has a login, which conda takes from netrc, or from the URL of the"
-            " channel, where it has to be put in"
-        )
+        yield "conda: the mirror has a login: have it in netrc, or put it into the channel's URL"
 
 
 def _findings(

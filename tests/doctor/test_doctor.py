@@ -432,10 +432,8 @@ def test_pixi_has_no_login_for_the_mirror(
             "help: pixi auth login 127.0.0.1 --username USER --password PASSWORD, or netrc\n"
         )
     asker.configure("")
-    assert (
-        "no: pixi is not led to this mirror, and is not logged in there\n"
-        in asker.ask(mirror=place)[1]
-    )
+    said = "no: pixi is not led to this mirror, and is not logged in there\n"
+    assert said in asker.ask(mirror=place)[1]
 
     # What the lock has in a URL it sends.
     asker.lock(asker.row("lib", channel=asker.url))
@@ -454,10 +452,7 @@ def test_conda_has_to_be_given_the_login(asks: Asks, upstream: Upstream) -> None
     """The lines to paste are without it; no such word of a mirror without a login."""
     asker = asks("flat")
     asker.lock(asker.row("lib"))
-    said = (
-        "conda: the mirror has a login, which conda takes from netrc, or from the URL of the"
-        " channel, where it has to be put in\n"
-    )
+    said = "conda: the mirror has a login: have it in netrc, or put it into the channel's URL\n"
     place = asker.url.replace("://", "://user:word@")
     assert said in asker.ask("--client", "conda", mirror=place)[1]
     assert said not in asker.ask("--client", "conda")[1]
