@@ -135,7 +135,7 @@ def upstream(
     router = router_of(workspace, selection, console)()
     with contextlib.closing(UpstreamClient(workspace, router, _POLICY)) as client:
         records = _ask_channels(client, conda, requested)
-        flat = {each.upstream for each in pypi if each.urls[0].rpartition("/")[0] == each.upstream}
+        flat = {url for each in selection.environments for url in each.find_links}
         pages = ask_all(
             lambda place: read_page(client, *place, is_flat=place[0] in flat), _by_place(pypi)
         )

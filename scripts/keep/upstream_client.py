@@ -253,15 +253,17 @@ def _read_shards(
 
 
 def read_page(client: UpstreamClient, index: str, name: str, *, is_flat: bool) -> Page:
-    """Return what the page of a project says of its files; `is_flat`: it may be of `find-links`.
+    """Return what the page of a project says of its files; `is_flat`: it is one of `find-links`.
 
     Raises DownloadError, of a kind in ABSENT where there is none.
     """
     read = functools.partial(client.read, parse=_parse_page, what="page", accept=_PAGES)
-    try:
+    if not is_flat:
         return read(f"{index}/{name}/")
+    try:
+        return read(index)
     except DownloadError as error:
-        if not is_flat or error.kind not in ABSENT:
+        if error.kind not in ABSENT:
             raise
     return read(f"{index}/")
 

@@ -674,22 +674,23 @@ def test_a_direct_url_is_asked_by_head(world: World) -> None:
     ]
 
 
-def test_a_page_of_find_links(world: World) -> None:
-    """Its URL is locked as an index, and there are no pages of projects below it."""
-    flat = f"{world.upstream.url}/flat"
+@pytest.mark.parametrize(("path", "file"), [("flat", "flat/index.html"), ("f.html", "f.html")])
+def test_a_page_of_find_links(world: World, path: str, file: str) -> None:
+    """It is the index of its rows, and there are no pages of projects below it."""
+    flat, page = f"{world.upstream.url}/{path}", world.upstream.folder / file
     wheel = TinyWheel(name="f1").write(world.upstream.folder / "flat")
-    page = world.upstream.folder / "flat" / "index.html"
-    page.write_text(f'<a href="{wheel.path.name}#sha256={wheel.sha256}">f1</a>')
-    world.lock(PypiRow(written=wheel, index=flat, url=f"{flat}/{wheel.path.name}"))
+    url = f"{world.upstream.url}/flat/{wheel.path.name}"
+    page.write_text(f'<a href="{url}#sha256={wheel.sha256}">f1</a>')
+    world.lock(PypiRow(written=wheel, index=flat, url=url))
+    lock, pages = world.root / "pixi.lock", f"    find-links:\n    - url: {flat}\n    packages:\n"
+    text = lock.read_text(encoding="utf-8").replace(f"    - {flat}\n", "")
+    text = text.replace("    packages:\n", pages)
+    lock.write_text(text, encoding="utf-8")
     assert "6 artifacts asked for: all as locked" in world.run()[0]
     # Before version 7 a row does not say whether it is from there, so its file is asked for.
     for files in world.pages.values():
         files[0].write(world.upstream.folder / "files")
-    lock = world.root / "pixi.lock"
-    text = lock.read_text(encoding="utf-8")
     old = re.sub("version: 7\nplatforms:.*?\nenv", "version: 6\nenv", text, flags=re.DOTALL)
-    pages = f"    find-links:\n    - url: {flat}\n    packages:\n"
-    old = old.replace(f"    - {flat}\n", "").replace("    packages:\n", pages)
     lock.write_text(re.sub("  index: .*\n", "", old), encoding="utf-8")
     assert "6 artifacts asked for: all as locked" in world.run()[0]
     lock.write_text(text, encoding="utf-8")
