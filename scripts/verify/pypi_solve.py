@@ -35,6 +35,7 @@ from scripts.verify.plan import PackageSet, plan_sets
 from scripts.verify.python_platform import fitting, uv_obstacle
 from scripts.verify.requirements import RequirementInformation, find_requirements
 from scripts.verify.solve_answer import SHOWN, SolveAnswer, compare_solved, refused
+from scripts.workspace.resolve import pypi_options, solve_strategy
 
 _OTHERS: Final = "other PyPI packages in the mirror allow it"
 _NO_OPTION: Final = "unexpected argument"
@@ -82,8 +83,15 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     if {pypi_name(each.name) for each in wanted if each.url} - excluded:
         by_url = "its PyPI packages (something is required by its URL)"
         return PypiSolve(place=each.place, not_proven=(by_url,))
-    options = ("--python-version", python.version, "--python-platform", python.uv_platform)
-    group = None if isinstance(each.declared, str) else each.declared[1].solve_group
+    options: tuple[str, ...] = ("--python-version", python.version)
+    options += ("--python-platform", python.uv_platform)
+    group = None
+    if not isinstance(each.declared, str):
+        manifest, environment, _ = each.declared
+        group = environment.solve_group
+        options += ("--resolution", solve_strategy(manifest, environment))
+        if mode := pypi_options(manifest, manifest.features_of(environment)).prerelease_mode:
+            options += ("--prerelease", mode)
     return PypiSolve(
         place=each.place,
         uv=uv,

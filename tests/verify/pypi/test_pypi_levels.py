@@ -344,6 +344,30 @@ def test_what_is_overridden_is_asked_for_in_place_of_what_is_required(world: Pyp
     assert new.found("solve") == [(place, UNSOLVED) for place in (LINUX, WINDOWS)]
 
 
+@pytest.mark.parametrize(
+    ("locked", "retained", "said"),
+    [
+        ("1.1", "1.2", '[environments.default]\nsolve-strategy = "lowest"\n\n'),
+        ("1.2a1", "1.1", '[pypi-options]\nprerelease-mode = "allow"\n\n'),
+    ],
+)
+def test_solved_as_the_manifest_says(
+    world: PypiWorld, locked: str, retained: str, said: str
+) -> None:
+    """The control: where it does not say so, uv takes another version that the mirror has."""
+    lib = _wheel("lib")
+    world = world.remade(lib=dataclasses.replace(lib, version=retained))
+    world = dataclasses.replace(
+        world, packages={**world.packages, "lib": dataclasses.replace(lib, version=locked)}
+    )
+    world.lock()
+    world.place()
+    assert world.run(index, "-q")[0] == 0
+    assert [len(x["differences"]) for x in world.verify("solve")[1]["solved"]] == [1, 1]
+    _edit(world.root / "pixi.toml", r"\[tool\.", f"{said}[tool.")
+    assert [len(x["differences"]) for x in world.verify("solve")[1]["solved"]] == [0, 0]
+
+
 def test_what_conda_holds_without_purls_meets_nothing(
     world: PypiWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
