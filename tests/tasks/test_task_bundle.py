@@ -136,10 +136,11 @@ def test_what_is_refused(
     assert capsys.readouterr().err.endswith(
         "help: pixi run snapshots lists them; or pixi run bundle OUT --full, which needs no base\n"
     )
-    index_file = mirror.folder / "noarch" / "repodata.json"
-    data = index_file.read_bytes()
-    index_file.unlink()  # by which it is another file, and not the one that is linked elsewhere
-    index_file.write_bytes(data + b" ")
+    for name in ("repodata.json", "repodata_shards.msgpack.zst"):
+        index_file = mirror.folder / "noarch" / name
+        data = index_file.read_bytes()
+        index_file.unlink()  # by which it is another file, and not the one that is linked elsewhere
+        index_file.write_bytes(data + b" ")
     for base in (("--full",), ("--since", newest.id)):  # of which there is something to carry
         assert run(bundle, mirror, str(out), *base) == 1
         said = capsys.readouterr()
@@ -148,7 +149,7 @@ def test_what_is_refused(
             f"error: {mirror.folder}: is no longer what its newest snapshot says: a run was"
             " stopped, or somebody else has changed it\n"
             f"  snapshot  {newest.id}\n"
-            "  differs   noarch/repodata.json\n"
+            "  differs   noarch/repodata.json and 1 more\n"
             "help: pixi run mirror, which leaves a snapshot of what is there; then run this again\n"
         )
     assert not out.exists()
