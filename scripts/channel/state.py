@@ -74,6 +74,8 @@ class WorkspaceState:
     layout: Layout
     """Of the places of its artifacts."""
     artifacts: tuple[NamedArtifact, ...]
+    find_links: frozenset[PurePosixPath] = frozenset()
+    """The folders of the pages of `find-links` that its locks have."""
     folder: Path
     """The folder of this state, with a copy of the lock."""
 
@@ -246,6 +248,7 @@ def write_workspace(workspace: WorkspaceState, lock: bytes) -> None:
             ]
             for x in workspace.artifacts
         ],
+        "find-links": sorted(map(str, workspace.find_links)),
     }
     _write(workspace.folder / _WORKSPACE, document)
 
@@ -330,6 +333,7 @@ def _parse_workspace(folder: Path, document: Mapping[str, Any]) -> WorkspaceStat
             )
             for path, other, package, digest, size in document["artifacts"]
         ),
+        find_links=frozenset(map(path_inside, document.get("find-links", ()))),
         folder=folder,
     )
 

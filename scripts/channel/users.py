@@ -61,6 +61,10 @@ class ChannelUsers:
         """Return the paths of all artifacts that other workspaces name."""
         return frozenset(each.path for one in self.others for each in one.artifacts)
 
+    def find_links(self) -> frozenset[PurePosixPath]:
+        """Return the folders of all pages of `find-links` that locks have by now."""
+        return self.own.find_links.union(*(each.find_links for each in self.others))
+
     def lines(self) -> Iterator[str]:
         """Yield lines that name the others, and how to forget one whose manifest is gone."""
         last, own = self.last, self.own
@@ -104,7 +108,12 @@ def read_users_of(
         )
         for each in selection.artifacts
     )
-    own = replace(_own(workspace, lock), layout=layout, artifacts=artifacts)
+    own = replace(
+        _own(workspace, lock),
+        layout=layout,
+        artifacts=artifacts,
+        find_links=selection.find_links,
+    )
     known = tuple(each.with_layout(layout) for each in state.workspaces)
     last = _last(own, known)
     others = tuple(each for each in known if each is not last)

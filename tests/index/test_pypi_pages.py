@@ -205,6 +205,33 @@ def test_a_page_of_find_links_is_there_whatever_is_from_it(
     assert mirror.states() == states
 
 
+def test_a_page_of_find_links_stays_for_who_shares_the_channel(tmp_path: Path) -> None:
+    one, two = (
+        make_mirror(tmp_path / name, name=name, settings='channel-dir = "../common"\n')
+        for name in ("one", "two")
+    )
+    one.lock([row(tmp_path, TinyWheel(name="tiny"))])
+    lock = one.root / "pixi.lock"
+    text = lock.read_text(encoding="utf-8")
+    pages_of = "    find-links:\n    - url: https://whl.example.org/a.html\n    packages:\n"
+    lock.write_text(text.replace("    packages:\n", pages_of), encoding="utf-8")
+    one.index()
+    two.lock([row(tmp_path, TinyWheel(name="tiny-other"))])
+    two.index()
+    states = one.states()
+    assert "_pypi/files/whl.example.org/a.html/index.html" in states
+    assert one.waiting() == []
+    options = ["--manifest-path", str(one.root), "--strict", "--level", "files,index", "-q"]
+    assert verify.main(options) == 0
+    for each in (one, two):
+        each.index()
+        assert one.states() == states
+    # The control: nobody's lock has it any more.
+    lock.write_text(text, encoding="utf-8")
+    one.index()
+    assert "_pypi/files/whl.example.org/a.html/index.html" in one.waiting()
+
+
 def test_a_page_of_find_links_that_no_folder_can_be_named_after(
     mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -217,7 +244,11 @@ def test_a_page_of_find_links_that_no_folder_can_be_named_after(
     options = ["--manifest-path", str(mirror.root), "-q"]
     assert index.main(options) == 2
     assert "https://whl.example.org/a:b: this index has a path of" in capsys.readouterr().err
-    assert index.main([*options, "--no-pypi"]) == 0
+    manifest = mirror.root / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8")
+    without = text.replace("[tool.pixi-mirror]", "[tool.pixi-mirror]\npypi = false")
+    manifest.write_text(without, encoding="utf-8")
+    assert index.main(options) == 0
 
 
 @pytest.mark.parametrize("is_told", [True, False])
