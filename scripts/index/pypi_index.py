@@ -68,10 +68,10 @@ class PypiIndex:
     """All files named like a wheel or sdist, by path."""
     index_files: tuple[PurePosixPath, ...]
     """What describes them, or a killed run left of it."""
-    find_links: frozenset[PurePosixPath]
-    """The folders of its pages of `find-links`."""
     other_names: frozenset[str]
     """What conda packages are there besides those of the lock; asked where there are PyPI ones."""
+    find_links: frozenset[PurePosixPath] = frozenset()
+    """The folders of the pages of `find-links` that it is to have."""
 
     @property
     def is_empty(self) -> bool:
@@ -128,7 +128,6 @@ def read_pypi_index(
         conda_artifacts=selection.conda_artifacts,
         there=there,
         index_files=tuple(sorted(index_files)),
-        find_links=selection.find_links,
         other_names=others,
     )
 

@@ -84,7 +84,7 @@ def index(
         _tell_hotfixes(selection, console)
         channels = read_channels(folder, selection, gone, files)
         pypi = read_pypi_index(folder, selection, files, gone)
-        pypi = replace(pypi, find_links=pypi.find_links | users.find_links())
+        pypi = replace(pypi, find_links=selection.find_links | users.find_links())
         refuse_links(folder, channels)
         digests = DigestCache(place.digests)
         problems = [problem for each in channels for problem in _unfit_artifacts(each, digests)]
