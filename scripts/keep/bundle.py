@@ -110,7 +110,7 @@ def bundle(
         raise usage_error(str(place.folder), message, help="pixi run mirror")
     files = read_snapshot_files(place, target)
     _refuse_names(files)
-    raise_problems(moved_problems(place, target, console))
+    raise_problems(moved_problems(place, target, files, console))
     if base is not None and base.content_digest == target.content_digest:
         line = f"bundle: nothing to carry: the base is what is published now ({target.id})"
         return Report(lines=(line,), data={"target": target.id, "base": base.id, "bytes": 0})

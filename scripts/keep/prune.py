@@ -64,7 +64,7 @@ from scripts.keep.prune_plan import (
 from scripts.keep.published import moved_problems
 from scripts.keep.retention import freed_bytes, held_by_trees, prune_trees, statuses
 from scripts.keep.rollback import undone_rollback
-from scripts.keep.snapshots import newest_snapshot
+from scripts.keep.snapshots import newest_snapshot, read_snapshot_files
 from scripts.lock.mirrored import MirroredLock
 from scripts.workspace.workspace import Workspace
 
@@ -147,8 +147,9 @@ def _plan_index(
     of exit code 2 where the user asks for it. Raises that of 1 where a run was stopped as it
     published, which no index may end: a snapshot would be of what is half published.
     """
-    newest, unbundled = newest_snapshot(workspace.place), _unbundled(workspace)
-    moved = () if newest is None else moved_problems(workspace.place, newest, console)
+    place, unbundled, moved = workspace.place, _unbundled(workspace), tuple[Problem, ...]()
+    if (newest := newest_snapshot(place)) is not None:
+        moved = moved_problems(place, newest, read_snapshot_files(place, newest), console)
     was_killed = bool(moved) or any(each.dropped is None for each in files.waiting)
     if dropped or (was_killed and unbundled is None):
         problem = unbundled or undone_rollback(workspace, locks)

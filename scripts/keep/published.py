@@ -27,7 +27,6 @@ from scripts.keep.snapshots import (
     Snapshot,
     SnapshotFile,
     by_path,
-    read_snapshot_files,
 )
 from scripts.lock.location import is_path
 from scripts.lock.pypi import pypi_artifacts
@@ -79,15 +78,16 @@ def read_published(
     return tuple(sorted(found, key=by_path))
 
 
-def moved_problems(place: ChannelPaths, newest: Snapshot, console: Console) -> tuple[Problem, ...]:
-    """Return the problem where what is published is not what the newest snapshot says.
+def moved_problems(
+    place: ChannelPaths, newest: Snapshot, files: Iterable[SnapshotFile], console: Console
+) -> tuple[Problem, ...]:
+    """Return the problem where what is published is not what the newest snapshot says: `files`.
 
     So it is between the index and the snapshot of a run that was stopped, and of a far side where
     an `unbundle` was.
     """
     removals = read_channel_state(place).removals
     published = read_published(place, newest.layout, console, removals=removals)
-    files = read_snapshot_files(place, newest)
     there, wanted = ({(str(x.path), x.sha256) for x in each} for each in (published, files))
     if there == wanted:
         return ()
