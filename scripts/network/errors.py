@@ -21,7 +21,7 @@ class ErrorKind(Enum):
 
     The one place where help is chosen: what mends one kind stands in its row, and two share words
     only where the same command mends both. `{rerun}` stands for how to run the command again,
-    `{resumed}` for how it goes on, `{bucket}` for a bucket of S3.
+    `{resumed}` and `{fewer}` for what holds of downloads alone, `{bucket}` for a bucket of S3.
     """
 
     # Nobody answered: no such host, nobody there; the connection broke, stalled or only dripped.
@@ -83,7 +83,7 @@ class ErrorKind(Enum):
         "has that mirror this channel, at this URL? `pixi config edit`; what the channel itself no"
         " longer has, `pixi run update-mirror` moves on from"
     )
-    TOO_MANY_REQUESTS = "{rerun} later, or with fewer downloads at once: --jobs 2"
+    TOO_MANY_REQUESTS = "{rerun} later{fewer}"
     SERVER_ERROR = "{rerun} later{resumed}"
     # Any other status, or a part of the file that nobody asked for.
     REFUSED = (
@@ -135,8 +135,9 @@ class ErrorKind(Enum):
         `resumes`: it goes on behind what it has already.
         """
         resumed = "; it goes on where it stopped" if resumes else ""
+        fewer = ", or with fewer downloads at once: --jobs 2" if resumes else ""
         rerun, bucket = f"run `{again}` again", urlsplit(url).netloc
-        return self.value.format(rerun=rerun, resumed=resumed, bucket=bucket)
+        return self.value.format(rerun=rerun, resumed=resumed, fewer=fewer, bucket=bucket)
 
 
 # What came is not what the lock names.

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from scripts.network.errors import ErrorKind
 from tasks import doctor
 from tests.doctor.conftest import Asker, Asks
 from tests.support.locks import RawRow
 from tests.support.packages import TinyPackage
-from tests.support.replies import Reply, login_page, status
+from tests.support.replies import Reply, login_page, status, too_many
 from tests.support.upstream import Upstream
 
 READING = "doctor: reading the repodata of URL\n"
@@ -178,6 +179,16 @@ def test_a_server_that_fails(flat: Asker, upstream: Upstream) -> None:
         " HTTP 503 Service Unavailable\n"
         "help: run `pixi run doctor` again later\n"
     )
+
+
+def test_a_server_that_is_asked_too_often(flat: Asker, upstream: Upstream) -> None:
+    """`--jobs` is an option of tasks that download: the control is what they are told."""
+    flat.lock(flat.row("lib"))
+    upstream.always("*", too_many("0"))
+    code, _, err = flat.ask()
+    assert (code, err.splitlines()[-1]) == (3, "help: run `pixi run doctor` again later")
+    kind, fewer = ErrorKind.TOO_MANY_REQUESTS, "later, or with fewer downloads at once: --jobs 2"
+    assert kind.help_at("", "pixi run fetch", resumes=True).endswith(fewer)
 
 
 def test_nobody_answers(flat: Asker) -> None:

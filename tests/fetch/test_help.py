@@ -27,7 +27,7 @@ LOG_IN = "`pixi auth login HOST --token TOKEN`, or netrc"
 # the same again mends nothing where it is all that is said, but where only time helps.
 _MENDS = re.compile(r"`[^`]+`|\b[A-Z]+(?:_[A-Z]+)+=|--[a-z]+\b|channel-dir|[A-Z]+_PROXY")
 _ONLY_TIME = {ErrorKind.CUT_OFF, ErrorKind.SERVER_ERROR, ErrorKind.BUSY, ErrorKind.IN_USE}
-_ONLY_TIME |= {ErrorKind.DISK}
+_ONLY_TIME |= {ErrorKind.DISK, ErrorKind.TOO_MANY_REQUESTS}
 
 
 def complaints(table: Mapping[ErrorKind, str]) -> list[str]:
