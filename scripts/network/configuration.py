@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from scripts.core.errors import usage_error
 from scripts.core.files import read_text
@@ -26,6 +26,7 @@ from scripts.workspace.parse import pixi_table, workspace_table
 
 _WHAT: Final = "pixi configuration"
 _LARGEST: Final = 1 << 20  # bytes; real ones have hundreds
+_IN_PATH: Final = "!$%&'()*+,/:;=@[]^|"  # what rattler's URLs leave as it is in a path
 # pixi's default, which is never taken as set: rattler_config, ConcurrencyConfig::merge_config.
 _DEFAULT_DOWNLOADS: Final = 50
 # What the argument parser of pixi (clap's BoolishValueParser) takes.
@@ -234,14 +235,17 @@ def _mirrors(top: Table) -> Mirrors:
 
 
 def _mirror_url(url: str) -> str:
-    """Write a mirror's URL as pixi compares it, ending in a slash; ValueError where it is none."""
+    """Write a mirror's URL as pixi compares it, ending in a slash; ValueError where it is none.
+
+    What no URL has in its path is encoded, as in the lock; what is encoded stays.
+    """
     parts = urlsplit(url.strip())
     if not parts.scheme or not (parts.netloc or parts.scheme == "file"):
         raise ValueError(url)
     _ = parts.port  # raises for one that is none
     user, at, _ = parts.netloc.rpartition("@")
     scheme, _, host = origin(url.strip()).partition("://")
-    path = f"{parts.path.rstrip('/')}/"
+    path = f"{quote(parts.path, safe=_IN_PATH).rstrip('/')}/"
     return parts._replace(
         scheme=scheme, netloc=f"{user}{at}{host}", path=path, fragment=""
     ).geturl()

@@ -8,6 +8,7 @@ the path goes along, as in pixi: a mirror that stands in for its upstream may ne
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -71,7 +72,10 @@ def _joined(mirror: str, rest: str, url: str) -> str:
 
 @functools.lru_cache(maxsize=1024)  # asked several times for each artifact
 def origin(url: str) -> str:
-    """Return scheme, host and port, without user and password, as rattler's URLs compare."""
+    """Return scheme, host and port, without user and password, as rattler's URLs compare.
+
+    A name in letters of other scripts is written as DNS has it.
+    """
     parts = urlsplit(url)
     try:
         port = parts.port
@@ -79,4 +83,7 @@ def origin(url: str) -> str:
         port = None
     default = DEFAULT_PORTS.get(parts.scheme)
     host = parts.netloc.rpartition("@")[2].lower()
+    if not host.isascii():
+        with contextlib.suppress(UnicodeError):  # no name, then
+            host = host.encode("idna").decode()
     return f"{parts.scheme}://{host.rpartition(':')[0] if port and port == default else host}"

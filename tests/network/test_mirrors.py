@@ -169,15 +169,18 @@ def test_rattler_asks_the_same(upstream: Upstream) -> None:
         "https://h.example/": [f"{here}/root/"],
         "https://h.example/a/": [f"{here}/a-first/", f"{here}/a-second/"],
         "https://h.example/a/b/c/": [f"{here}/"],
+        "https://h.example/my chän/[x]^~/": [f"{here}/odd ü/"],
+        "https://münchen.example/": [f"{here}/host/"],
     }
     paths = ("x", "a/x", "ab/x", "a/b/x", "a/b/c/x", "a//x", "a/b/c/d%2Be/x", "a/b/c")
-    urls = [f"https://h.example/{path}" for path in paths]
+    urls = [f"https://h.example/{path}" for path in (*paths, "my%20ch%C3%A4n/[x]^~/x")]
+    urls += ["https://xn--mnchen-3ya.example/x", "https://münchen.example/x"]
     subprocess.run(
         [sys.executable, "-c", _ORACLE],
         input=json.dumps([prefixes, urls]).encode(),
         check=True,
         capture_output=True,
     )
-    mirrors = tuple((prefix, tuple(targets)) for prefix, targets in prefixes.items())
+    mirrors = _of("".join(f"'{key}' = ['{target}']\n" for key, (target, *_) in prefixes.items()))
     ours = [urlsplit(mirror_urls(mirrors, url)[0]).path for url in urls]
     assert ours == [request.target for request in upstream.requests]
