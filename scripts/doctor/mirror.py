@@ -9,14 +9,14 @@ import contextlib
 import dataclasses
 import functools
 import os.path
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from scripts.core.channel_paths import Layout, folder_of_channel
-from scripts.core.errors import ExitCode, MirrorError, exit_code_of, usage_error
+from scripts.core.errors import ExitCode, MirrorError, usage_error
 from scripts.core.files import is_dir, not_readable, read_regular
 from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import redact, without_secrets
@@ -34,6 +34,7 @@ from scripts.lock.location import is_path, is_sound_url, local_path, url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, locked_packages, pypi_rows
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import path_of
+from scripts.network.auth import DENIED
 from scripts.network.documents import ABSENT, Document, ask_in_turn, decoded, read_whole
 from scripts.network.errors import DownloadError, ErrorKind
 from scripts.network.mirrors import origin
@@ -210,9 +211,11 @@ def read_mirror(
     `root` is the lock's folder; `make_router` is for a mirror over HTTP. Raises the error of exit
     code 2 where there is nothing of a conda channel.
     """
-    with _reader(location, make_router) as read:
+    # What a server may say of all that is not there (S3 does), and of all that is.
+    denied = list[MirrorError]()
+    with _reader(location, make_router, denied) as read:
         read_records = functools.cache(functools.partial(_read_records, read, location))
-        mirror = _read_channels(location, root, environments, read_records)
+        mirror = _read_channels(location, root, environments, read_records, denied)
         return _with_pypi(mirror, environments, read)
 
 
@@ -221,6 +224,7 @@ def _read_channels(
     root: Path,
     environments: tuple[LockedEnvironment, ...],
     read: ReadRecords,
+    denied: Sequence[MirrorError],
 ) -> Mirror:
     flat, by_channel = (Mirror(location=location, root=root, layout=each) for each in Layout)
     # A lock made from the mirror says where its channels are: no sign of a flat one.
@@ -236,6 +240,8 @@ def _read_channels(
     others = _other_channels(location, read)
     if others:
         return dataclasses.replace(mirror, others=others)
+    if denied:
+        raise denied[0]
     looked_for = (each for each in dict.fromkeys([*signs, *subdirs]) if each.name == NOARCH)
     raise usage_error(
         location.shown,
@@ -279,15 +285,9 @@ def _has_all_channels(
         for each in locked_packages(environments)
         if not is_own_file(each.url, mirror.root)
     }
-    try:
-        return bool(channels) and all(
-            each.parts and read(each / NOARCH) is not None for each in sorted(channels)
-        )
-    except MirrorError as error:
-        # A server may forbid what is not there (S3 does): the flat mirror has just answered.
-        if exit_code_of(error.problems) is ExitCode.USAGE:
-            return False
-        raise
+    return bool(channels) and all(
+        each.parts and read(each / NOARCH) is not None for each in sorted(channels)
+    )
 
 
 def is_own_file(location: str, root: Path) -> bool:
@@ -307,7 +307,9 @@ def _other_channels(location: MirrorLocation, read: ReadRecords) -> tuple[PurePo
 
 
 @contextlib.contextmanager
-def _reader(location: MirrorLocation, make_router: Callable[[], Router]) -> Iterator[ReadFile]:
+def _reader(
+    location: MirrorLocation, make_router: Callable[[], Router], denied: list[MirrorError]
+) -> Iterator[ReadFile]:
     folder = location.folder
     if folder is not None:
         yield lambda path, what: _read_file(folder / path, what)
@@ -315,7 +317,7 @@ def _reader(location: MirrorLocation, make_router: Callable[[], Router]) -> Iter
     from scripts.network.http import HttpClient  # brings all of requests along
 
     with contextlib.closing(HttpClient(make_router(), _POLICY)) as client:
-        yield lambda path, what: _fetch(client, location, path, what)
+        yield lambda path, what: _fetch(client, location, path, what, denied)
 
 
 def _read_records(
@@ -347,7 +349,11 @@ def _read_file(path: Path, what: str) -> Document | None:
 
 
 def _fetch(
-    client: HttpClient, location: MirrorLocation, path: PurePosixPath, what: str
+    client: HttpClient,
+    location: MirrorLocation,
+    path: PurePosixPath,
+    what: str,
+    denied: list[MirrorError],
 ) -> Document | None:
     url = f"{location.url}/{_quoted(path)}"
     try:
@@ -362,6 +368,9 @@ def _fetch(
             problem = dataclasses.replace(problem, code=ExitCode.USAGE)
         if error.kind is ErrorKind.WRONG_BYTES:  # too many for a mirror, of which nothing is kept
             problem = dataclasses.replace(problem, help=_HELP)
+        if error.status in DENIED:
+            denied.append(MirrorError(problem))
+            return None
         raise MirrorError(problem) from None
 
 

@@ -14,7 +14,7 @@ from tests.doctor.conftest import PRIVATE, Asker, Asks
 from tests.support.locks import EnvironmentRows, PlatformRows
 from tests.support.mirrors import CHANNEL
 from tests.support.packages import TinyPackage
-from tests.support.replies import status
+from tests.support.replies import Reply, status
 from tests.support.upstream import Upstream
 
 # What a flat mirror is asked, since it may have become a by-channel one.
@@ -28,6 +28,9 @@ V7 = (
 PRIVATE_FOLDER = "example.org_8080/chan"
 NOT_LED = "pixi is not led to this mirror"
 LOOKED = "looked at: URL (flat); its repodata alone, no artifact was read\n"
+
+
+ELSE = TinyPackage(name="else")
 
 
 def _configured(asker: Asker) -> Asker:
@@ -475,12 +478,28 @@ def test_a_mirror_that_was_flat_before(by_channel: Asker, consumed: Path) -> Non
     assert (code, "looked at: URL (flat)" in out) == (1, True)
 
 
-def test_a_flat_mirror_that_forbids_what_is_not_there(flat: Asker, upstream: Upstream) -> None:
-    _configured(flat).lock(flat.row("lib"))
-    upstream.always("/conda-forge/*", status(403))
-    code, out, _ = flat.ask()
-    assert (code, LOOKED in out) == (0, True)
-    assert "/conda-forge/noarch/repodata.json.zst" in upstream.paths
+@pytest.mark.parametrize("code", [401, 403])
+@pytest.mark.parametrize("layout", ["flat", "by-channel"])
+def test_a_server_that_denies_what_is_not_there(
+    asks: Asks, upstream: Upstream, layout: str, code: int
+) -> None:
+    """As S3 does to who may not list folders; the control is one that denies all."""
+    asker = asks(layout)
+    asker.lock(asker.row("lib"))
+    for path in upstream.folder.rglob("*.zst"):
+        path.unlink()
+    upstream.always("*", status(code))
+    for path in upstream.folder.rglob("repodata.json"):
+        upstream.always(f"/{path.relative_to(upstream.folder).as_posix()}", Reply())
+    found, out, _ = asker.ask()
+    assert (found, out.splitlines()[0]) == (1, f"no: {NOT_LED}")
+    assert f"looked at: URL ({layout})" in out
+    asker.lock(asker.row("lib", channel="https://conda.anaconda.org/else", other=ELSE))
+    assert asker.ask()[1].splitlines()[0].startswith("no: 1 of 1 artifact missing")
+    upstream.always("*", status(code))
+    found, out, err = asker.ask()
+    assert (found, out) == (2, "")
+    assert f"repodata.json.zst: cannot be read: HTTP {code} " in err
 
 
 MANIFESTS = {
