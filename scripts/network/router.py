@@ -11,7 +11,6 @@ from scripts.core.console import Console
 from scripts.core.redact import redact
 from scripts.network.auth import (
     Credential,
-    own_credential,
     read_credentials,
     refuse_placeholder,
     url_for,
@@ -122,9 +121,10 @@ class Router:
     def route_of_index(self, url: str) -> Route | None:
         """Return the route with the credential of the lock's index on this host; None: it has none.
 
-        For a URL without one of its own, which the server has denied us.
+        For a URL without a password of its own, which the server has denied us.
         """
-        credential = None if own_credential(url) else self._indexes.for_url(url)
+        has_password = ":" in urlsplit(url).netloc.rpartition("@")[0]
+        credential = None if has_password else self._indexes.for_url(url)
         if credential is None:
             return None
         self._private.add(origin(url))

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from scripts.core.errors import ExitCode
-from tasks import fetch
+from tasks import fetch, upstream
 from tests.support.locks import EnvironmentRows, PlatformRows, RawRow, write_lock
 from tests.support.replies import Reply, status
 from tests.support.upstream import Upstream
@@ -260,6 +260,28 @@ def test_the_program_keyring_has_the_password(
     assert len(world.files()) == 2
     index = f"{world.upstream.url}/simple"
     assert log.read_text() == f"get {index} me\nget {host} me\n"
+    out, err = capsys.readouterr()
+    assert "from-keyring" not in out + err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
+def test_an_index_wants_the_password_of_the_program_keyring(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its pages, at the URL that has the user alone; the control: pixi does not ask keyring."""
+    written = world.write(TinyWheel(name="one"))
+    page = world.upstream.folder / "simple" / "one" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text(
+        f'<a href="{world.url(written)}#sha256={written.sha256}">{written.path.name}</a>'
+    )
+    world.upstream.authorization = basic("me:from-keyring")
+    world.lock(world.row(written, user="me@"))
+    log = keyring(world, monkeypatch, "echo from-keyring")
+    assert upstream.main(["--manifest-path", str(world.root)]) == ExitCode.USAGE
+    world.configure('[pypi-config]\nkeyring-provider = "subprocess"\n')
+    assert upstream.main(["--manifest-path", str(world.root)]) == 0
+    assert log.read_text() == f"get {world.upstream.url}/simple me\n"
     out, err = capsys.readouterr()
     assert "from-keyring" not in out + err
 
