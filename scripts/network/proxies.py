@@ -75,8 +75,8 @@ def _is_within(host: str, network: str) -> bool:
 def choose_proxies(config: PixiConfig, environ: Mapping[str, str]) -> Proxies:
     """Take the environment's proxies where it names any, else those of pixi's configuration.
 
-    NO_PROXY holds for both. Other than in pixi 0.77, HTTP_PROXY in capitals counts; but not where
-    REQUEST_METHOD is set: there it is a header of a CGI request (as in requests).
+    NO_PROXY holds for both. HTTP_PROXY in capitals counts where nothing is configured, as in pixi
+    0.77; but not where REQUEST_METHOD is set: there it is a header of a CGI request.
     """
 
     def variable(name: str) -> str | None:
@@ -87,7 +87,8 @@ def choose_proxies(config: PixiConfig, environ: Mapping[str, str]) -> Proxies:
     is_cgi = "REQUEST_METHOD" in environ
     http = environ.get("http_proxy") or (None if is_cgi else environ.get("HTTP_PROXY")) or any_proxy
     no_proxy = _split(variable("no_proxy") or "")
-    if https or http:
+    is_set = https or environ.get("http_proxy") or any_proxy
+    if is_set or not (config.https_proxy or config.http_proxy):
         return Proxies(source="the environment", https=https, http=http, bypass=no_proxy)
     return Proxies(
         source="proxy-config",

@@ -60,6 +60,14 @@ def test_the_environment_replaces_the_configuration_whole() -> None:
     assert proxies.for_url("https://past.example/x") == "http://a:1"
 
 
+def test_the_variable_that_may_be_a_header_replaces_no_configuration() -> None:
+    """It counts where nothing is configured, as in pixi: the control."""
+    environ = {"HTTP_PROXY": "http://a:1"}
+    assert _for(environ, CONFIG) == ["http://config.example:1", "http://config.example:2"]
+    assert _for(environ, PixiConfig(https_proxy="http://b:1")) == ["http://b:1", None]
+    assert _for(environ) == [None, "http://a:1"]
+
+
 @pytest.mark.parametrize(
     "url",
     [
