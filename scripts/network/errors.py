@@ -271,6 +271,8 @@ def kind_of_error(error: Exception) -> ErrorKind:
     elif isinstance(error, of_requests.ProxyError):
         wants = "Tunnel connection failed: 407" in str(inner)
         kind = ErrorKind.PROXY_CREDENTIALS if wants else ErrorKind.PROXY
+        if getattr(inner, "verify_code", None) not in _BY_VERIFY_CODE:  # that of an https proxy
+            kind = ErrorKind.TLS_UNTRUSTED
     elif isinstance(error, bad_url) or not isinstance(error, of_requests.RequestException):
         kind = ErrorKind.BAD_URL  # or a host that is no name
     elif isinstance(inner, (of_urllib3.NewConnectionError, of_urllib3.ConnectTimeoutError)):

@@ -207,11 +207,13 @@ class HttpClient:
         kind, text, trust = kind_of_error(error), error_message(error), self._router.trust
         if kind is ErrorKind.TLS_UNTRUSTED and trust.is_explicit:
             kind = ErrorKind.TLS_UNTRUSTED_SETTING
-        if isinstance(error, requests.exceptions.SSLError):
-            return DownloadError(kind, f"TLS: {text}", trust.details)
+        is_tls = isinstance(error, requests.exceptions.SSLError)
         if isinstance(error, requests.exceptions.ProxyError):
             text = f"proxy {redact(route.proxy or '')}: {text}"
-        return DownloadError(kind, text)
+            is_tls = kind not in {ErrorKind.PROXY, ErrorKind.PROXY_CREDENTIALS}
+        elif is_tls:
+            text = f"TLS: {text}"
+        return DownloadError(kind, text, trust.details if is_tls else ())
 
     def _body(self, response: requests.Response, url: str, start: int, size: int | None) -> Body:
         """Check status and headers of the final response; close it where they are wrong."""

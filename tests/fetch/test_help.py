@@ -499,6 +499,30 @@ def test_a_proxy_that_wants_credentials(lone: Lone, upstream: Upstream) -> None:
     )
 
 
+def test_a_proxy_whose_certificate_nobody_trusts(
+    lone: Lone, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The help mends it: then that proxy, which connects to nobody, is what is wrong."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "server.pem")
+    with Upstream(upstream.folder, tls=context) as secure:
+        lone.configure(f'[proxy-config]\nhttps = "{secure.url}"\n')
+        for trusted, code, help_line in (
+            (
+                OTHER,
+                2,
+                "name a file with the certificate of the server's authority: SSL_CERT_FILE=",
+            ),
+            (CA, 3, "correct HTTPS_PROXY or `[proxy-config]`, or name the host in NO_PROXY; then "),
+        ):
+            monkeypatch.setenv("SSL_CERT_FILE", trusted)
+            found, err = lone.fetch("https://conda.example.org/ch")
+            lines = err.splitlines()
+            assert (found, lines[-1].startswith(f"help: {help_line}")) == (code, True)
+            assert lines[0].startswith(f"error: {PATH}: proxy {secure.url}: ")
+            assert (f"  certificates  SSL_CERT_FILE={trusted}" in lines) == (code == 2)
+
+
 def test_wrong_bytes(lone: Lone, upstream: Upstream) -> None:
     upstream.always("*.conda", wrong_bytes(17))
     help_line = (
