@@ -299,7 +299,7 @@ def error_message(error: Exception) -> str:
     inner = _innermost(error)
     # truststore's have a text alone, of which `str` makes a tuple
     is_bare = isinstance(inner, ssl.SSLError) and len(inner.args) == 1
-    text = str(inner.args[0] if is_bare else inner)
+    text = " ".join(str(inner.args[0] if is_bare else inner).split())  # a server's may end a line
     return lower_first(shortened(_OBJECT.sub("", redact(text)))) or type(inner).__name__
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 
 import pytest
 import requests
@@ -99,6 +100,23 @@ def test_certificates_that_windows_or_macos_refuse(code: int, kind: ErrorKind) -
 def test_what_a_server_says_is_cut() -> None:
     assert error_message(ValueError("x" * 200)) == "x" * 200
     assert error_message(ValueError("x" * 60_000)) == "x" * 200 + "…"
+
+
+def test_what_is_no_http_stays_on_one_line() -> None:
+    """As a server of SSH answers; the control: what http.client makes of it ends a line."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answers = threading.Thread(target=_greet, args=(server,))
+        answers.start()
+        error = error_of(f"http://127.0.0.1:{server.getsockname()[1]}/")
+        answers.join()
+    assert error_message(error) == "SSH-2.0-OpenSSH_9.9"
+    assert "SSH-2.0-OpenSSH_9.9\\r\\n" in repr(error)
+
+
+def _greet(server: socket.socket) -> None:
+    with server.accept()[0] as one:
+        one.recv(4096)
+        one.sendall(b"SSH-2.0-OpenSSH_9.9\r\n")
 
 
 @pytest.mark.parametrize(
