@@ -322,6 +322,8 @@ def _refusal(response: requests.Response, route: Route) -> DownloadError:
 
 def _redirected(url: str, location: str) -> str:
     """Return where a redirect leads; refuse what is no http URL."""
+    with contextlib.suppress(UnicodeError):  # http.client reads the bytes, in UTF-8, as Latin-1
+        location = location.encode("latin-1").decode()
     try:
         target = urljoin(url, location)
         _ = urlsplit(target).port

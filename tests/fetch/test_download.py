@@ -425,6 +425,15 @@ def test_the_body_of_a_redirect_is_not_read(world: World) -> None:
     assert world.upstream.paths == [f"/ch/noarch/{NAME}", "/elsewhere.conda"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_redirect_in_bytes_that_are_no_ascii(world: World, encoding: str) -> None:
+    """They are UTF-8, as for pixi; the control: what is none is asked for as Latin-1."""
+    (world.upstream.folder / "é.conda").write_bytes(world.data)
+    world.upstream.always("/ch/*", redirect("/é.conda".encode(encoding).decode("latin-1")))
+    assert_right(world, world.download())
+    assert world.upstream.requests[-1].target == "/%C3%A9.conda"
+
+
 def test_a_redirect_to_another_host_gets_no_credentials(world: World, tmp_path: Path) -> None:
     with Upstream(world.upstream.folder) as other:
         world.upstream.always("*.conda", redirect(f"{other.url}/ch/noarch/{NAME}"))
