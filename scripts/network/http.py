@@ -227,7 +227,7 @@ class HttpClient:
             raise
 
     def _checked(self, response: requests.Response, start: int, size: int | None) -> Body:
-        if response.status_code not in {200, 206}:
+        if response.status_code not in {200, 203, 206}:  # 203: what a proxy has looked at
             raise DownloadError(
                 ErrorKind.REFUSED, _status_line(response), status=response.status_code
             )

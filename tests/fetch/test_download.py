@@ -434,6 +434,14 @@ def test_a_redirect_in_bytes_that_are_no_ascii(world: World, encoding: str) -> N
     assert world.upstream.requests[-1].target == "/%C3%A9.conda"
 
 
+def test_a_proxy_may_say_that_it_has_looked_at_the_bytes(world: World) -> None:
+    """203 (RFC 9110, 15.3.4): the digest judges; the control: of other bytes, too."""
+    world.upstream.once("*.conda", Reply(status=203, body=b"*" * len(world.data)))
+    world.upstream.always("*.conda", Reply(status=203))
+    assert_right(world, world.download())
+    assert world.upstream.statuses == [203, 203]
+
+
 def test_a_redirect_to_another_host_gets_no_credentials(world: World, tmp_path: Path) -> None:
     with Upstream(world.upstream.folder) as other:
         world.upstream.always("*.conda", redirect(f"{other.url}/ch/noarch/{NAME}"))
