@@ -40,6 +40,7 @@ from scripts.index.repodata import (
     SHARD_INDEX,
     SHARDS,
     DamagedIndexError,
+    index_problem,
     parsed_repodata,
 )
 from scripts.lock.select import Selection, are_other_bytes
@@ -294,15 +295,16 @@ def _present_records(
 
     Records with a checksum in the shard index win over those of repodata.json, which has none.
     """
+    data, records, damage = b"", dict[str, Record](), None
     try:
         data = read_regular(folder / subdir / REPODATA, LARGEST)
+        records = {**parsed_repodata(data, str(subdir / REPODATA)).records}
     except FileNotFoundError:
-        return {}
+        if not (folder / subdir / REPODATA_ZST).exists():  # there is no index
+            return {}
+        damage = index_problem(str(subdir / REPODATA), "is missing")
     except OSError as error:  # what it says must not be lost only because it cannot be read now
         raise cannot_read(error, folder) from None
-    records, damage = dict[str, Record](), None
-    try:
-        records = {**parsed_repodata(data, str(subdir / REPODATA)).records}
     except DamagedIndexError as error:
         [damage] = error.problems
     try:

@@ -257,26 +257,36 @@ def test_records_of_retained_artifacts(tmp_path: Path, indexer: str) -> None:
     assert mirror.index().data["changed"] is False
 
 
+@pytest.mark.parametrize("is_there", [True, False], ids=["torn", "missing"])
 def test_records_are_found_in_the_zst_where_repodata_is_torn(
-    tmp_path: Path, any_indexer: str, capsys: pytest.CaptureFixture[str]
+    *, is_there: bool, tmp_path: Path, any_indexer: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old, new = rows(tmp_path / "upstream", (A, replace(A, version="2.0")))
     mirror = make_mirror(tmp_path / "workspace")
     mirror.lock([old])
     mirror.index()
     repodata = mirror.folder / "linux-64" / "repodata.json"
-    repodata.write_bytes(b"\0" * repodata.stat().st_size)
+
+    def damage() -> None:
+        repodata.unlink()
+        if is_there:
+            repodata.write_bytes(b"\0")
+
+    damage()
     mirror.lock([new])
-    mirror.index()
+    assert len(mirror.index().lines) == 2
     assert sorted(mirror.repodata("linux-64")["packages.conda"]) == [
         "a-1.0-0.conda",
         "a-2.0-0.conda",
     ]
+    assert "lost" not in capsys.readouterr().err
     # Control: with both torn, the older artifact counts as untracked, and it is said.
-    for name in ("repodata.json", "repodata.json.zst"):
-        (mirror.folder / "linux-64" / name).write_bytes(b"\0")
+    damage()
+    repodata.with_name("repodata.json.zst").write_bytes(b"\0")
     assert mirror.index().lines[1:] == ("untracked, and not indexed: linux-64/a-1.0-0.conda",)
-    assert "linux-64/repodata.json: not JSON; what it said of artifacts" in capsys.readouterr().err
+    why = "not JSON" if is_there else "is missing"
+    said = f"linux-64/repodata.json: {why}; what it said of artifacts that the lock does not name"
+    assert f"{said} is lost" in " ".join(capsys.readouterr().err.split())
 
 
 def test_untracked_files_are_not_indexed(tmp_path: Path, indexer: str) -> None:
