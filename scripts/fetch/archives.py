@@ -5,6 +5,7 @@ That one was opened is kept in the journal of digests, for that very file.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Final
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.core.artifact import Artifact
-from scripts.core.errors import ExitCode, Problem
+from scripts.core.errors import ExitCode, Problem, finding_problem
 from scripts.core.redact import redact
 from scripts.core.report import counted
 
@@ -67,8 +68,8 @@ def check_new_archives(
 ) -> tuple[tuple[Problem, ...], int]:
     """Open what was not opened before; return what is wrong, and how many were opened now.
 
-    The bytes are known to be those of pixi.lock, where it has a digest. `read` returns an
-    artifact's identity and what else is to be kept of it; None: all are conda artifacts.
+    `read` returns an artifact's identity and what else is to be kept of it; None: all are conda
+    artifacts.
     """
     more: dict[PurePosixPath, Mapping[str, str]] = {}
 
@@ -91,8 +92,22 @@ def check_new_archives(
                 for key, text in kept.items():
                     digests.add_read(folder, path, key, text, each.status)
             results.append(each)
-    wrong = [archive_problem(each) for each in results if not each.is_right]
+    bad = [each for each in results if not each.is_right]
+    wrong = [_other_bytes(folder, each.artifact, digests) or archive_problem(each) for each in bad]
     return tuple(sorted(wrong, key=lambda each: each.subject)), len(unknown)
+
+
+def _other_bytes(folder: Path, artifact: Artifact, digests: DigestCache) -> Problem | None:
+    """Make the problem of a file with other bytes than pixi.lock says; None: they are not other."""
+    with contextlib.suppress(OSError):  # which is told of it
+        digest, path = artifact.digest, artifact.path
+        if digest is not None and (folder / path).is_file():
+            actual = digests.digest_of(folder, path, digest.algorithm)
+            sides = ("expected", digest.hex), ("actual", actual)
+            message = f"{digest.algorithm} differs from {artifact.digest_source}"
+            if actual != digest.hex:
+                return finding_problem(path, message, *sides, help="pixi run fetch")
+    return None
 
 
 def _is_known(folder: Path, artifact: Artifact, digests: DigestCache) -> bool:

@@ -477,6 +477,31 @@ def test_what_nobody_can_open_is_refused(mirror: Mirror, tmp_path: Path) -> None
     assert pages(mirror) == {}
 
 
+@pytest.mark.parametrize("of_conda", [True, False])
+def test_what_the_disk_has_damaged_is_no_fault_of_upstream(
+    *, of_conda: bool, mirror: Mirror, tmp_path: Path
+) -> None:
+    """Control: the test before, where upstream has published these bytes."""
+    wheel = row(tmp_path, TinyWheel(name="tiny"))
+    (conda,) = rows(tmp_path, (TinyPackage(name="a"),))
+    mirror.lock([wheel, conda])
+    mirror.index()
+    path = "noarch/a-1.0-0.conda" if of_conda else place(wheel)
+    file, written = mirror.folder / path, conda.written if of_conda else wheel.written
+    assert written.sha256 is not None
+    file.unlink()
+    file.write_bytes(b"\0" * written.size)
+    (mirror.folder / "noarch/repodata.json").unlink()
+    (mirror.folder / "_pypi/index/tiny/index.html").unlink()
+    with pytest.raises(MirrorError) as raised:
+        mirror.index()
+    actual = hashlib.sha256(b"\0" * written.size).hexdigest()
+    assert str(raised.value) == (
+        f"{path}: sha256 differs from pixi.lock\n"
+        f"  expected  {written.sha256}\n  actual    {actual}\nhelp: pixi run fetch"
+    )
+
+
 def test_a_missing_file_is_refused(
     mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
