@@ -78,7 +78,7 @@ def read_subdir_index(folder: Path, shown: PurePosixPath) -> IndexReading:
     with problems:
         zst = _read_zst(folder, shown, index)
     with problems:
-        plain = _read(folder, shown, REPODATA)
+        plain = read_index_file(folder, shown, REPODATA)
         repodata = parsed_repodata(plain, str(shown / REPODATA))
     agrees = zst is None or plain == zst
     if repodata is not None and not agrees:
@@ -153,24 +153,29 @@ def read_repodata_zst(folder: Path, shown: PurePosixPath, *, is_checksummed: boo
     return _read_zst(folder, shown, _read_shard_index(folder, shown) if is_checksummed else None)
 
 
-def _read(folder: Path, shown: PurePosixPath, name: str) -> bytes:
-    """Read one index file; where the system cannot read it, the problem is of exit code 2."""
+def read_index_file(folder: Path, shown: PurePosixPath, name: str) -> bytes:
+    """Read one index file of a folder, `shown` in problems; raises DamagedIndexError.
+
+    Where the system cannot read it, the problem is of exit code 2.
+    """
     subject, file = str(shown / name), folder / name
     try:
         return read_regular(file, LARGEST)
     except FileNotFoundError:
         raise damaged_index(subject, "is missing") from None
     except OSError as error:
-        message = "a folder is where a file must go"
-        problem = index_problem(subject, message, help="remove it, then pixi run index")
-        if not file.is_dir():
-            message = f"cannot be read: {error.strerror}"
+        message = f"cannot be read: {error.strerror}"
+        problem = index_problem(subject, message)  # a pipe, which is replaced
+        if file.is_dir():
+            message = "a folder is where a file must go"
+            problem = index_problem(subject, message, help="remove it, then pixi run index")
+        elif file.is_file():
             problem = index_problem(subject, message, code=ExitCode.USAGE, help=SEE_TO_DISK)
         raise DamagedIndexError(problem) from None
 
 
 def _read_shard_index(folder: Path, shown: PurePosixPath) -> ShardIndex:
-    subject, data = str(shown / SHARD_INDEX), _read(folder, shown, SHARD_INDEX)
+    subject, data = str(shown / SHARD_INDEX), read_index_file(folder, shown, SHARD_INDEX)
     index = parse_shard_index(data, subject)
     if not is_as_written(data, subject):
         raise damaged_index(subject, "is not in the form in which pixi-mirror writes it")
@@ -179,7 +184,7 @@ def _read_shard_index(folder: Path, shown: PurePosixPath) -> ShardIndex:
 
 def _read_zst(folder: Path, shown: PurePosixPath, index: ShardIndex | None) -> bytes:
     """Unpack repodata.json.zst; where the shard index is whole, check its sha256 in there."""
-    subject, data = str(shown / REPODATA_ZST), _read(folder, shown, REPODATA_ZST)
+    subject, data = str(shown / REPODATA_ZST), read_index_file(folder, shown, REPODATA_ZST)
     unpacked = parse_zst(data, subject)
     if index is not None and hashlib.sha256(data).hexdigest() != index.zst_sha256:
         raise damaged_index(subject, f"has another sha256 than {SHARD_INDEX} says")
@@ -190,7 +195,7 @@ def _read_shard(
     folder: Path, shown: PurePosixPath, place: str, package: str
 ) -> Mapping[str, Record]:
     """Read one shard; its name must be its sha256, and its records of one package name."""
-    subject, data = str(shown / place), _read(folder, shown, place)
+    subject, data = str(shown / place), read_index_file(folder, shown, place)
     if hashlib.sha256(data).hexdigest() not in place:
         raise damaged_index(subject, f"the shard of {package} has another sha256 than its name")
     records = parse_shard(data, subject).records

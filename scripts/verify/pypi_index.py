@@ -20,7 +20,6 @@ from urllib.parse import unquote
 from scripts.channel.archive import BadArchiveError
 from scripts.core.channel_url import mirror_path_segments
 from scripts.core.errors import Problem, finding_problem
-from scripts.core.files import read_regular
 from scripts.core.pep508 import pypi_name
 from scripts.core.record import PypiRecord
 from scripts.core.redact import redact, without_secrets
@@ -28,7 +27,8 @@ from scripts.core.symlinks import link_above
 from scripts.index.distribution import read_distribution
 from scripts.index.file_classes import IndexedArtifact
 from scripts.index.pypi_pages import INDEX, MAPPING, PAGE, PAGE_JSON, SIMPLE, metadata_path
-from scripts.index.repodata import LARGEST
+from scripts.index.readback import read_index_file
+from scripts.index.repodata import DamagedIndexError
 from scripts.lock.pypi import FILES, index_folder, purl_names, pypi_artifacts
 from scripts.lock.select import Selection
 from scripts.verify.findings import link_problem
@@ -191,14 +191,12 @@ def _compare_page(
 
 def _read(folder: Path, path: PurePosixPath) -> bytes | Problem:
     """Return the bytes of an index file, or why it has none."""
+    if (link := link_above(folder, path)) is not None:
+        return link_problem(link)
     try:
-        if (link := link_above(folder, path)) is not None:
-            return link_problem(link)
-        return read_regular(folder / path, LARGEST)
-    except FileNotFoundError:
-        return _wrong(path, "is missing")
-    except OSError as error:
-        return _wrong(path, f"cannot be read: {error.strerror}")
+        return read_index_file(folder / path.parent, path.parent, path.name)
+    except DamagedIndexError as error:
+        return error.problems[0]
 
 
 def _wrong(path: PurePosixPath, message: str, *details: tuple[str, str]) -> Problem:

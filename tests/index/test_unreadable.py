@@ -30,6 +30,21 @@ def mirror(tmp_path: Path) -> Mirror:
     return made
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a pipe is no file of Windows'")
+def test_a_pipe_in_place_of_one(mirror: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
+    """`index` mends it."""
+    where = ["--manifest-path", str(mirror.root)]
+    file = mirror.folder / "noarch" / "repodata.json.zst"
+    file.unlink()
+    os.mkfifo(file)
+    capsys.readouterr()
+    assert verify.main([*where, "--level", "index", "-q"]) == 1
+    assert capsys.readouterr().err == (
+        "error: noarch/repodata.json.zst: cannot be read: not a file\nhelp: pixi run index\n"
+    )
+    assert index.main([*where, "-q"]) == verify.main([*where, "--level", "index", "-q"]) == 0
+
+
 def test_a_folder_in_place_of_one(mirror: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
     """`index` alone cannot mend it: somebody's files may be in it."""
     where = ["--manifest-path", str(mirror.root)]
@@ -103,6 +118,49 @@ def test_trouble_of_the_disk_is_no_finding(
     (mirror.folder / "noarch" / "repodata.json.zst").write_bytes(b"")  # control: the mirror's own
     assert verify.main([*where, "--level", "index"]) == 1
     assert capsys.readouterr().out == "default  linux-64  index ✗\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_pypi/index/tiny-pure/index.html",
+        "_pypi/simple/pypi.example.org/simple/tiny-pure/index.v1_json",
+        "_pypi/mapping/compressed-v0/compressed_mapping.json",
+        "METADATA",
+    ],
+)
+def test_nor_where_it_is_of_pypi(
+    name: str,
+    pypi_world: PypiWorld,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The last lines are the control: a folder in its place is the mirror's own trouble."""
+    file = pypi_world.folder / name
+    if name == "METADATA":
+        file = next(pypi_world.folder.rglob("tiny_pure*.metadata"))
+        name = file.relative_to(pypi_world.folder).as_posix()
+
+    def failing(path: Path, limit: int) -> bytes:
+        if path == file:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return read_regular(path, limit)
+
+    monkeypatch.setattr("scripts.index.readback.read_regular", failing)
+    monkeypatch.setattr("scripts.verify.pypi_index.read_regular", failing, raising=False)
+    level = ["--manifest-path", str(pypi_world.mirror.root), "--level", "index", "-q"]
+    capsys.readouterr()
+    assert verify.main(level) == 2
+    assert capsys.readouterr().err == (
+        f"error: {name}: cannot be read: {os.strerror(errno.EIO)}\n{DISK}"
+    )
+    file.unlink()
+    file.mkdir()
+    monkeypatch.undo()
+    assert verify.main(level) == 1
+    assert capsys.readouterr().err == (
+        f"error: {name}: a folder is where a file must go\nhelp: remove it, then pixi run index\n"
+    )
 
 
 def test_a_full_disk_is_told_with_what_to_do(
