@@ -7,7 +7,7 @@ that is not met is told.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
@@ -149,7 +149,8 @@ def _findings(sets: Sequence[PackageSet], reply: Any, uses: UsageIndex) -> Itera
         message = f"has no record in {REPODATA}"
         of_index += ((index_problem(x, message), frozenset({each.place})) for x in missing)
         above = find_dependents(each) if answer["unmet"] else {}
-        problems = [_unmet(each, row, above, holders) for row in answer["unmet"]]
+        gone = {each.packages[path].name.lower() for path in missing}
+        problems = [_unmet(each, row, above, holders, gone) for row in answer["unmet"]]
         if answer["refused"] and not (missing or problems):
             message = f"the locked packages of {each.required_by} do not go together"
             said = said_lines(answer["refused"], _REFUSAL_LINES)
@@ -169,8 +170,13 @@ def _find_holders(sets: Sequence[PackageSet]) -> _Holders:
     return found
 
 
-def _unmet(each: PackageSet, row: Any, above: Dependents, holders: _Holders) -> Problem:
-    """Say what is required, what is there, what would do elsewhere, and who needs it all."""
+def _unmet(
+    each: PackageSet, row: Any, above: Dependents, holders: _Holders, gone: Container[str]
+) -> Problem:
+    """Say what is required, what is there, what would do elsewhere, and who needs it all.
+
+    `gone` are the names of packages that are locked and have no record.
+    """
     asked = _asked(each, row)
     details = [("has", _shown(path, asked, holders)) for path in row["there"]]
     advice = "pixi lock"
@@ -181,7 +187,7 @@ def _unmet(each: PackageSet, row: Any, above: Dependents, holders: _Holders) -> 
         state = "which is not met" if asked.kind == "requires" else "which is not kept"
         details = details or [("has", f"no {row['name']}")]
         details += [(ELSEWHERE, text) for text in _elsewhere(asked, row, holders, each.lock.root)]
-        advice = _help(each, row["name"])
+        advice = "pixi run index" if row["name"] in gone else _help(each, row["name"])
         if asked.own is not None and asked.differs:
             advice = renewing_command(asked.own)
     if "who" in row:

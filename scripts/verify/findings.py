@@ -229,7 +229,17 @@ def look_at(*levels: Level) -> str:
 
 
 def with_help_left(finding: Finding, results: Mapping[Level, LevelResult]) -> Finding:
-    """Take out of the help each level that this run has looked at: it has told what it found."""
+    """Take out of the help each level that this run has looked at: it has told what it found.
+
+    `closure` believes the records, so of what is wrong with them it would blame the lock.
+    """
+    index = (
+        results.get(Level.INDEX, LevelResult()).findings if finding.level is Level.CLOSURE else ()
+    )
+    is_of_index = any(each.places & finding.places for each in index)
+    if is_of_index and finding.problem.help != "pixi run index":  # which `index` has told, too
+        advice = f"mend first what {Level.INDEX} found"
+        return replace(finding, problem=replace(finding.problem, help=advice))
     levels = (finding.problem.help or "").removeprefix(_LOOK_AT).split(",")
     if finding.level not in _WHERE_ALL_PASSED or not set(levels) <= set(Level):
         return finding

@@ -56,6 +56,25 @@ def test_what_a_level_has_found_comes_first(
     )
 
 
+def test_what_index_has_found_is_no_fault_of_the_lock(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Control: alone, `closure` knows no better."""
+    file = world.folder / here() / "repodata.json"
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("lib >=1", "lib >=9"), encoding="utf-8"
+    )
+    unmet = (
+        f"error: {here()}/hello-1.0-0.conda: requires lib >=9, which is not met\n"
+        f"  has        {LIB}\n  elsewhere  nothing in this mirror\n"
+        f"  needed by  pixi.toml: hello *\n  used by    default/{here()}\nhelp: "
+    )
+    assert world.verify("--level", "index,closure") == 1
+    assert f"{unmet}mend first what index found\n" in capsys.readouterr().err
+    assert world.verify("--level", "closure") == 1
+    assert capsys.readouterr().err == f"{unmet}pixi lock\n"
+
+
 def test_of_a_channel_never_filled_each_client_counts(
     refused: World, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -289,6 +289,7 @@ def test_a_record_is_gone(depends: tuple[str, ...], world: World) -> None:
     )
     needed = ["linux-64/a-1.0-0.conda requires b, which is not met, no b"] if depends else []
     assert world.troubles()[1:] == needed
+    assert {each.rpartition("\n")[2] for each in world.problems()} == {"help: pixi run index"}
 
 
 def test_repodata_is_missing(world: World) -> None:
