@@ -77,24 +77,30 @@ def test_what_is_no_file_in_place_of_a_page(kind: str, name: str, pypi_world: Py
     else:
         file.symlink_to("/dev/zero")
 
-    def run(task: str, *options: str) -> int:
-        command = [sys.executable, "-P", "-m", f"tasks.{task}", "--manifest-path", str(root)]
-        environment = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            [*command, "-q", *options],
-            env=environment,
-            capture_output=True,
-            timeout=30,
-            check=False,
-        )
-        return done.returncode
-
-    assert run("verify", "--level", "index") == 1
-    assert run("doctor", "--lock", str(root / "pixi.lock")) == 2
-    assert run("diff") == 0
-    assert run("index") == 0
+    assert _run(root, "verify", "--level", "index") == 1
+    assert _run(root, "doctor", "--lock", str(root / "pixi.lock")) == 2
+    assert _run(root, "diff") == 0
+    assert _run(root, "index") == 0
     assert (file.is_symlink(), file.read_bytes()) == (False, data)
-    assert run("verify", "--level", "index") == 0
+    assert _run(root, "verify", "--level", "index") == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a pipe is no file of Windows'")
+def test_nobody_waits_for_a_pipe_in_place_of_a_wheel(pypi_world: PypiWorld) -> None:
+    file = next(pypi_world.folder.rglob("tiny_pure*.whl"))
+    file.unlink()
+    os.mkfifo(file)
+    assert _run(pypi_world.mirror.root, "verify", "--level", "index") == 0
+    assert _run(pypi_world.mirror.root, "verify", "--level", "files,index") == 1
+
+
+def _run(root: Path, task: str, *options: str) -> int:
+    """Run a task in a process of its own, which is ended if it waits; return its exit code."""
+    command = [sys.executable, "-P", "-m", f"tasks.{task}", "--manifest-path", str(root), "-q"]
+    env = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [*command, *options], env=env, capture_output=True, timeout=30, check=False
+    ).returncode
 
 
 def test_trouble_of_the_disk_is_no_finding(

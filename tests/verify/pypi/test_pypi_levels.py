@@ -74,6 +74,7 @@ def test_bytes_that_are_others_are_found_by_files(
 ) -> None:
     spoil(world.path("lib"))
     assert world.found("files") == [(LIB, DIFFERS)]
+    assert world.found("index") == []  # what describes it is right
 
 
 def test_a_sdist_that_is_cut_is_found_by_both(world: PypiWorld) -> None:
