@@ -153,7 +153,11 @@ def reason_of(error: OSError, path: str, system: str = os.name) -> str:
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file whole: written beside it under another name, made durable, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part, file = open_scratch_file(path)
+    try:
+        part, file = open_scratch_file(path)
+    except OSError as error:  # nobody asked for a file of that name
+        error.filename = str(path)
+        raise
     try:
         with filename_in_errors(path), file:
             file.write(data)

@@ -114,7 +114,8 @@ def _read(
             return None, link_problem(path, "" if link == path else f", since {link} is one")
         status = (folder / path).lstat()
         if not S_ISREG(status.st_mode):
-            return None, finding_problem(path, "is not a file", help="pixi run fetch")
+            advice = "remove it, then `pixi run fetch`"
+            return None, finding_problem(path, "is not a file", help=advice)
         size, digest = status.st_size, artifact.digest
         if artifact.size is not None and size != artifact.size:
             sides = ("expected", f"{artifact.size} bytes"), ("actual", f"{size} bytes")

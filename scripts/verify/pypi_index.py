@@ -6,6 +6,7 @@ index, with its sha256; METADATA as the wheel itself has it; what conda packages
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import posixpath
@@ -20,6 +21,7 @@ from urllib.parse import unquote
 from scripts.channel.archive import BadArchiveError
 from scripts.core.channel_url import mirror_path_segments
 from scripts.core.errors import Problem, finding_problem
+from scripts.core.files import hash_file, holds
 from scripts.core.pep508 import pypi_name
 from scripts.core.record import PypiRecord
 from scripts.core.redact import redact, without_secrets
@@ -133,13 +135,17 @@ def _files(folder: Path, selection: Selection, kept: Sequence[IndexedArtifact]) 
 
 
 def _file(folder: Path, path: PurePosixPath, record: PypiRecord, sha256: str | None) -> _File:
-    metadata = None
-    if path.suffix == ".whl":
-        try:
-            data = read_distribution(folder / path).metadata
-            metadata = hashlib.sha256(data).hexdigest()
-        except (OSError, BadArchiveError):
-            pass  # the levels `files` and `archives` tell
+    metadata, file = None, folder / path
+    with contextlib.suppress(OSError, BadArchiveError):  # the levels `files` and `archives` tell
+        if path.suffix == ".whl" and file.is_file():  # a pipe would be waited for
+            data = read_distribution(file).metadata
+            # The pages are not to blame for what is another wheel by now.
+            if (
+                sha256 is None
+                or holds(folder / metadata_path(path), data)
+                or hash_file(file, "sha256") == sha256
+            ):
+                metadata = hashlib.sha256(data).hexdigest()
     return _File(record=record, path=path, sha256=sha256, metadata=metadata)
 
 

@@ -127,7 +127,9 @@ def test_a_folder_in_an_artifact_s_place(world: World, capsys: pytest.CaptureFix
     (world.folder / LIB).unlink()
     (world.folder / LIB).mkdir()
     assert world.verify("--level", "files") == 1
-    assert capsys.readouterr().err.splitlines()[0] == f"error: {LIB}: is not a file"
+    first, *_, advice = capsys.readouterr().err.splitlines()
+    assert first == f"error: {LIB}: is not a file"
+    assert advice == "help: remove it, then `pixi run fetch`"  # which alone refuses
 
 
 def test_a_link_is_no_artifact(
