@@ -50,8 +50,11 @@ def parse_pypi(row: Row, location: str) -> PypiRecord:
     """
     from packaging.utils import InvalidName, canonicalize_name  # most locks have no such row
 
-    location = location.removeprefix("direct+")
     version, index = row.string("version"), row.string("index")
+    is_of_none = "+" in location.partition("://")[0] or not is_remote(location)
+    if is_of_none and is_remote(index or ""):  # written where a lock is renewed (rattler_lock 0.32)
+        index = None
+    location = location.removeprefix("direct+")
     refuse_unsound_urls(row, location, index)
     try:
         name = canonicalize_name(row.required("name"), validate=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.support.wheels import PypiRow, TinySdist, TinyWheel
 
 FILES = "_pypi/files/files.example.org/packages"
 NAMES = ("index.html", "index.v1_json")
+INDEX = "https://pypi.example.org/simple"
 SIMPLE = "_pypi/simple/pypi.example.org/simple"
 PAGE = """<!DOCTYPE html>
 <html>
@@ -116,8 +118,14 @@ def test_a_fragment_that_may_be_a_secret_is_nowhere(mirror: Mirror, tmp_path: Pa
     assert [x for x, data in mirror.contents().items() if b"word" in data or "word" in x] == []
 
 
-def test_what_is_of_no_index_is_in_index_alone(mirror: Mirror, tmp_path: Path) -> None:
-    """A direct URL, a file beside the lock, and a folder of `find-links`."""
+@pytest.mark.parametrize("lock_is", ["new", "renewed"])
+def test_what_is_of_no_index_is_in_index_alone(
+    lock_is: str, mirror: Mirror, tmp_path: Path
+) -> None:
+    """A direct URL, a file beside the lock, and a folder of `find-links`.
+
+    Where pixi 0.77 renews a lock, it writes the default index for the first two.
+    """
     wheels = [TinyWheel(name=f"tiny-{each}") for each in ("direct", "path", "linked")]
     direct, path, linked = (each.write(tmp_path) for each in wheels)
     (mirror.root / "wheels").mkdir()
@@ -130,6 +138,12 @@ def test_what_is_of_no_index_is_in_index_alone(mirror: Mirror, tmp_path: Path) -
             PypiRow(written=linked, index=tmp_path.as_uri(), url=linked.path.as_uri()),
         ]
     )
+    lock = mirror.root / "pixi.lock"
+    of_none = r"(- pypi: \W?(?:direct|\./wheels).*\n(?:  (?:name|version):.*\n)+)"
+    text, count = re.subn(of_none, rf"\1  index: {INDEX}\n", lock.read_text(encoding="utf-8"))
+    assert count == 2
+    if lock_is == "renewed":
+        lock.write_text(text, encoding="utf-8")
     mirror.index()
     found = pages(mirror)
     names = {name.split("/")[2] for name in found if name.startswith("_pypi/index/tiny")}

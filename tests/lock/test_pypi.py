@@ -124,6 +124,19 @@ def test_every_kind_of_row_that_pixi_writes(layout: Layout) -> None:
     assert by_name["tiny-local"].version == "1.0+own.1"
 
 
+def test_what_no_index_has_is_of_none_whatever_its_row_says() -> None:
+    """Where it renews a lock, pixi 0.77 writes the default index there."""
+    index = "index: https://pypi.example.org/simple"
+    locations = {f"direct+{AT}#sha256={ONE}": None, f"./{WHEEL}": None, GIT: None}
+    for location, expected in (locations | {AT: "https://pypi.example.org/simple"}).items():
+        (environment,) = lock(row(location, index)).environments
+        (record,) = environment.platforms[0].pypi
+        assert (location, record.index) == (location, expected)
+    # The control: a folder of files may be an index, of what is beside the lock.
+    (environment,) = lock(row(f"/srv/{WHEEL}", "index: file:///srv")).environments
+    assert environment.platforms[0].pypi[0].index == "file:///srv"
+
+
 def test_what_has_no_hash_is_taken_where_that_is_allowed() -> None:
     selection = select(read_lock(CASE / "pixi.lock"), Settings(allow_unhashed=True))
     expected = {f"_pypi/files/{path}" for path in HASHED}
