@@ -71,8 +71,13 @@ def _main_of(task: str) -> Callable[..., int]:
 
 
 def _find_invocation() -> str:
-    """Tell what the user can paste: pixi leaves no trace of having started us, so by PATH."""
+    """Tell what the user can paste: pixi leaves no trace of having started us, so by where we are.
+
+    It looks for us on PATH, and where `pixi global install` puts programs.
+    """
     import shutil
 
-    found = all(shutil.which(program) is not None for program in ("pixi", PROGRAM))
+    of_pixi = os.environ.get("PIXI_HOME") or os.path.expanduser("~/.pixi")
+    path = os.pathsep.join((os.environ.get("PATH", ""), os.path.join(of_pixi, "bin")))
+    found = all(shutil.which(program, path=path) is not None for program in ("pixi", PROGRAM))
     return EXTENSION if found else PROGRAM

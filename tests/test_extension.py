@@ -327,7 +327,9 @@ def pixi(installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.needs_pixi
-def test_pixi_runs_it(pixi: Pixi, theirs: Path) -> None:
+def test_pixi_runs_it(
+    pixi: Pixi, installed: Installed, theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     listed = pixi.run(theirs, "mirror", "--help")
     usage = "usage: pixi mirror [NAME] [options]    (pixi mirror NAME --help for its options)\n\n"
     assert (listed.stdout, listed.stderr, listed.returncode) == (usage + LISTED, "", 0)
@@ -351,6 +353,13 @@ def test_pixi_runs_it(pixi: Pixi, theirs: Path) -> None:
     assert (wrong.stderr, wrong.returncode) == (message, 2)
     # The control: an extension that is not there.
     assert pixi.run(theirs, "miror", "demo").returncode != 0
+
+    # Where `pixi global install` puts it, to which PATH need not lead.
+    monkeypatch.setenv("PATH", os.environ["PATH"].partition(os.pathsep)[2])
+    assert pixi.run(theirs, "mirror", "fetsh").stderr != message
+    (pixi.home / "bin").mkdir()
+    shutil.copy(installed.program, pixi.home / "bin")
+    assert pixi.run(theirs, "mirror", "fetsh").stderr == message
 
 
 _MANIFEST = textwrap.dedent(
