@@ -123,6 +123,8 @@ def read_newer(source: Path | None, root: Path) -> bytes:
         return archive()
     if not source.is_dir():
         return _read_tool(source)
+    import tomlkit  # noqa: F401  # where this Python lacks it, that is no fault of the checkout's
+
     with scratch_folder() as scratch:  # the checkout knows what belongs to it
         made = scratch / PYZ
         command = [sys.executable, "-P", "-B", "-m", "scripts.template.make_pyz", str(made)]

@@ -389,7 +389,9 @@ def test_without_from_it_is_the_one_that_runs(case: Case) -> None:
     assert (case.mine / PYZ).read_bytes() == archive(case.new)
 
 
-def test_what_is_no_newer_template_is_refused(case: Case, tmp_path: Path) -> None:
+def test_what_is_no_newer_template_is_refused(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = tmp_path / "a.pyz"
     text.write_bytes(b"text")
     part = tmp_path / "part.pyz"
@@ -412,3 +414,9 @@ def test_what_is_no_newer_template_is_refused(case: Case, tmp_path: Path) -> Non
     assert first == f"error: {broken}: no {PYZ} can be made of it"
     assert "requirements.txt" in said
     assert (last, done.code) == (f"help: name a {PYZ}, or a checkout of pixi-mirror", 2)
+    # What this Python lacks, it lacks for every checkout.
+    (broken / "tomlkit.py").write_text("raise ModuleNotFoundError(name='tomlkit')\n")
+    monkeypatch.setenv("PYTHONPATH", str(broken))
+    done = case.upgrade(source=broken)
+    assert done.err.startswith("error: tomlkit: this Python lacks the module")
+    assert done.code == 4
