@@ -16,8 +16,8 @@ from scripts.core.file_lock import file_lock
 from scripts.core.files import exists, unlink
 from scripts.core.report import Json, Report
 from scripts.keep import unbundle as program
-from scripts.keep.snapshot_trees import disk_problem, ensure_tree
-from scripts.keep.snapshots import read_snapshots
+from scripts.keep.snapshot_trees import disk_problem, ensure_tree, mend_tree
+from scripts.keep.snapshots import read_snapshot_files, read_snapshots
 
 
 def add_channel_argument(parser: argparse.ArgumentParser) -> None:
@@ -88,10 +88,12 @@ def remove_receipt(place: ChannelPaths) -> tuple[str, ...]:
 
 
 def _keep_tree(place: ChannelPaths) -> tuple[Problem, ...]:
-    """Build the tree of the newest snapshot, unless it is there, or its disk has no hard links."""
+    """Build the tree of the newest snapshot, unless its disk has no hard links, or mend it."""
     try:
         with file_lock(place.lock, str(place.folder)):
-            ensure_tree(place, read_snapshots(place)[-1])
+            newest = read_snapshots(place)[-1]
+            ensure_tree(place, newest)
+            mend_tree(place, newest, read_snapshot_files(place, newest))
     except OSError as error:
         return (disk_problem(place, error, "the files of the snapshot are not kept"),)
     return ()

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from scripts.channel.digest_cache import DigestCache
 from scripts.channel.inventory import SEE_TO_DISK
 from scripts.core.channel_paths import ChannelPaths, folders_of
 from scripts.core.errors import Problem, usage_problem
@@ -27,7 +28,7 @@ from scripts.core.files import (
     replace,
     unlink,
 )
-from scripts.core.scratch import clear_scratch
+from scripts.core.scratch import clear_scratch, scratch_folder
 from scripts.keep.snapshot_locks import LOCKS
 from scripts.keep.snapshots import (
     Snapshot,
@@ -138,6 +139,19 @@ def ensure_tree(place: ChannelPaths, newest: Snapshot) -> None:
     before = next((x for x in reversed(read_snapshots(place)) if x.id != newest.id), None)
     files_before = () if before is None else read_snapshot_files(place, before)
     build_tree(place, newest, read_snapshot_files(place, newest), before, files_before)
+
+
+def mend_tree(place: ChannelPaths, newest: Snapshot, files: Iterable[SnapshotFile]) -> None:
+    """Link anew what the newest tree has damaged, and the channel has had fetched anew."""
+    tree, digests = tree_of(place, newest), DigestCache(place.digests, writes=False)
+    for path, sha256 in ((each.path, each.sha256) for each in files if not each.is_index):
+        with contextlib.suppress(OSError):  # it is gone, or has all the links that it may have
+            if (tree / path).samefile(place.folder / path):
+                continue
+            if digests.digest_of(place.folder, path, "sha256") == sha256:
+                with scratch_folder(snapshots_folder(place)) as made:
+                    hard_link(place.folder / path, made / path.name)
+                    replace(made / path.name, tree / path)
 
 
 def remove_tree(tree: Path) -> None:

@@ -32,6 +32,7 @@ from scripts.keep.snapshot_trees import (
     clear_leftovers,
     disk_problem,
     ensure_tree,
+    mend_tree,
 )
 from scripts.keep.snapshots import (
     Snapshot,
@@ -67,10 +68,9 @@ def take_snapshot(
 ) -> Report:
     """Leave a snapshot of what the index names now; name the newest where that is the same.
 
-    To be called by who holds the channel's lock file. `made_by` is its task; `locks` are what it
-    was made by, which tell where artifacts are from. `restored` is an earlier snapshot with the
-    same files, whose locks it takes over: it is one of its own, whatever the newest holds.
-    Without an index none is taken. If the disk refuses, the report has the problem (exit code 2).
+    To be called by who holds the channel's lock file: the task `made_by`. Its `locks` tell where
+    artifacts are from; `restored`, an earlier snapshot with the same files, gives its own, and is
+    followed by another whatever the newest holds. The report has the problem if the disk refuses.
     """
     place = workspace.place
     try:
@@ -88,6 +88,7 @@ def take_snapshot(
             place, layout, console, removals=state.removals, files=there, urls=urls, before=known
         )
         if restored is None and before is not None and digest_of(files) == before.content_digest:
+            mend_tree(place, before, rows_before)
             _note_seen(place, seen, before)
             return _report_standing(workspace, before, made_by, locks)
         if before is None and not files:

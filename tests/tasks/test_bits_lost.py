@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts.keep.snapshots import read_snapshots
+from scripts.keep.snapshots import read_snapshots, tree_of
 from tasks import bundle, fetch, index, mirror, rollback, verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.mirrors import Mirror, make_mirror
 from tests.support.packages import TinyPackage
+from tests.support.snapshots import wrong_snapshots
 from tests.support.upstream import Upstream
 
 OLD, NEW = TinyPackage(name="a"), TinyPackage(name="a", version="2.0")
@@ -61,6 +62,24 @@ def test_what_verify_has_found_the_next_mirror_mends(made: Mirror) -> None:
     assert run(mirror, made, *LEVELS) == 0
     assert file.read_bytes() == OLD.data
     assert run(verify, made, "-q", "--level", "files") == 0
+
+
+def test_the_newest_snapshot_is_mended_with_the_channel(made: Mirror) -> None:
+    [snapshot] = read_snapshots(made.workspace.place)
+    file = made.folder / "noarch" / OLD.file_name
+    kept = tree_of(made.workspace.place, snapshot) / "noarch" / OLD.file_name
+    flip(file)
+    assert run(verify, made, "-q", "--level", "files") == 1
+    assert run(mirror, made, *LEVELS) == 0
+    assert kept.samefile(file)
+    assert kept.read_bytes() == OLD.data
+    # Control: of another file that somebody has put there the snapshot takes nothing.
+    file.unlink()
+    file.write_bytes(bytes(len(OLD.data)))
+    assert run(index, made, "-q") == 0
+    assert read_snapshots(made.workspace.place) == (snapshot,)
+    assert kept.read_bytes() == OLD.data
+    assert [*wrong_snapshots(made.workspace.place)] == []
 
 
 def test_what_bundle_has_found_the_next_mirror_mends(made: Mirror, tmp_path: Path) -> None:

@@ -59,6 +59,11 @@ def test_a_channel_of_a_workspace_follows(
     assert there(tree_of(place, two)) == NEW
     assert receipt.main([*of_it, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["receipt"]["files"] == len(NEW)
+    # What was damaged in both a whole bundle mends in both.
+    (place.folder / artifact).write_bytes(b"x")
+    assert there(tree_of(place, two)) != NEW
+    assert unbundle.main([*of_it, str(write_bundle(tmp_path / "again", NEW, day=2))]) == 0
+    assert there(place.folder) == there(tree_of(place, two)) == NEW
 
 
 def test_any_channel_follows_without_workspace(
