@@ -32,7 +32,6 @@ from scripts.keep.unbundle import (
     padding,
     sums_text,
     tar_header,
-    tar_time,
 )
 
 _UNKNOWN: Final = "0" * 64
@@ -94,8 +93,8 @@ class BundlePlan:
         """Return what stands before and behind the bytes of a file."""
         if not self.is_tar:
             return b"", b""
-        when = tar_time(self.target.created.isoformat())
-        return tar_header(str(file.path), file.size, when), padding(file.size)
+        created = self.target.created.isoformat()
+        return tar_header(str(file.path), file.size, created), padding(file.size)
 
     @property
     def end(self) -> bytes:

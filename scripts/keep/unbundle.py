@@ -37,8 +37,7 @@ BUNDLE, SIGNATURE, SUMS = "bundle.json", "bundle.json.sig", "SHA256SUMS"
 FORMAT, INDEX_KIND, NAMESPACE = 1, "index", "pixi-mirror"  # the last as `ssh-keygen -n` has it
 TAR_END = bytes(1024)  # behind the last file of a volume
 FINDINGS, USAGE, PROGRAM, INTERRUPTED = 1, 2, 4, 130  # exit codes, as scripts/core/errors.py
-_CHUNK, _SHOWN = 1 << 20, 5  # bytes; of many names
-_IN_OCTAL = 8 << 30  # bytes; the size of a file that a tar header cannot say
+_CHUNK, _SHOWN, _IN_OCTAL = 1 << 20, 5, 8 << 30  # bytes; names; a size no tar header can say
 _SCRATCH = ".00000000.pixi-mirror.tmp"  # a file on its way, as in scripts/core/scratch.py
 _FULL = "on the builder: pixi run bundle OUT --full"
 _BACK = "to go back: --allow-older; or pixi run rollback ID on the builder, and bundle"
@@ -123,14 +122,10 @@ def sums_text(files: "Iterable[tuple[str, str]]") -> bytes:
     return "".join(f"{sha256}  {path}\n" for path, sha256 in rows).encode()
 
 
-def tar_time(created: str) -> int:
-    """Return the time that all files of a volume have, in seconds since 1970: the target's."""
-    return int(datetime.fromisoformat(created).timestamp())
-
-
-def tar_header(path: str, size: int, when: int) -> bytes:
+def tar_header(path: str, size: int, created: str) -> bytes:
     """Return the blocks before `files/PATH`: ustar, with PAX records for what that cannot say."""
     name, records = f"files/{path}".encode(), b""
+    when = int(datetime.fromisoformat(created).timestamp())  # of all files: when the target was
     if len(name) > 100 or max(name) > 127:
         records += _pax_record(b"path", name)
     if size >= _IN_OCTAL:
@@ -377,20 +372,17 @@ def check_files(folder: str, bundle: Bundle, data: bytes) -> None:
     text = sums_text((each.path, each.sha256) for each in files)
     files.append(Row(SUMS, "", len(text), hashlib.sha256(text).hexdigest()))
     found: "dict[str, int | str | None]" = {}
-    expected, folders = {each.path: each.size for each in files}, [""]
+    wanted, folders = {each.path: each.size for each in files}, [""]
     for above in folders:
         for entry in os.scandir(join(folder, above)):
             name, kind = above + entry.name, _kind(entry.path)
             if kind == "folder":
                 folders.append(f"{name}/")
-            else:
+            elif (name, kind) != (SIGNATURE, "file"):
                 found[name] = os.lstat(entry.path).st_size if kind == "file" else kind
-    if isinstance(found.get(SIGNATURE), int):
-        del found[SIGNATURE]
-    wrong = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
-    wrong += [f"{name} is not of this bundle" for name in sorted(found.keys() - expected.keys())]
-    both = sorted(expected.keys() & found.keys())
-    wrong += [f"{x}: {found[x]}, not {expected[x]} bytes" for x in both if found[x] != expected[x]]
+    wrong = [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
+    wrong += [f"{name} is not of this bundle" for name in sorted(found.keys() - wanted.keys())]
+    wrong += [f"{x}: {found[x]}, not {y} bytes" for x, y in wanted.items() if found.get(x, y) != y]
     if not wrong:
         small = (*bundle.tools, files[-1])
         wrong = [f"{x.path}: its sha256" for x in small if not _is_right(join(folder, x.path), x)]
@@ -616,6 +608,14 @@ class _Channel:
             message = "is not as its snapshot says: files are missing, or have another size"
             raise Refused(FINDINGS, self.folder, message, _FULL, wrong)
         stale = {*(newest.rows if newest else ()), *added} - rows.keys()
+        for each in (x[0] for x in os.walk(self.state("workspaces"))):  # who mirrors here, too
+            with _parsing(each):
+                named = self.read(join(each, "workspace.json"))
+                wrong = sorted(stale.intersection(x[0] for x in named.get("artifacts", ())))
+                if wrong:
+                    message = f"would lose what {named['manifest']} mirrors here by its lock"
+                    help_ = f"mirror that on the builder (`locks`); or elsewhere, and remove {each}"
+                    raise Refused(USAGE, self.folder, message, help_, wrong)
         self.refuse_obstacles([*(each.path for each in bundle.rows), *stale, *self.removals()])
         staged = self.stage(folder, bundle, base)
         added = sorted({*added, *(each.path for each, _ in staged)})
@@ -686,9 +686,9 @@ class _Channel:
         staged = {path: join(self.incoming, f"{number:06}") for number, path in enumerate(named)}
         origins = {path: (join(folder, f"files/{path}"), 0, b"") for path in named}
         for number, volume in enumerate(bundle.volumes or (), 1):
-            offset, file, when = 0, join(folder, volume.path), tar_time(bundle.created)
+            offset, file = 0, join(folder, volume.path)
             for row in (each for each in bundle.rows if each.where == number):
-                origins[row.path] = (file, offset, tar_header(row.path, row.size, when))
+                origins[row.path] = (file, offset, tar_header(row.path, row.size, bundle.created))
                 offset += len(origins[row.path][2]) + row.size + len(padding(row.size))
             end = Row("", "", len(TAR_END), hashlib.sha256(TAR_END).hexdigest())
             if volume.size != offset + len(TAR_END) or not _has_bytes(file, end, offset):

@@ -126,9 +126,9 @@ def write_bundle(
         name: {"size": len(data), "sha256": sha256(data)} for name, data in contents.items()
     }
     for number in range(1, volumes + 1):
-        when = far.tar_time(document["target"]["created"])
+        created = document["target"]["created"]
         parts = [
-            far.tar_header(path, size, when) + files[path] + far.padding(size)
+            far.tar_header(path, size, created) + files[path] + far.padding(size)
             for path, _, size, _, where in document["files"]
             if where == number
         ]

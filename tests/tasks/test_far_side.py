@@ -145,6 +145,41 @@ def test_what_the_builder_dropped_goes_with_its_next_bundle(tmp_path: Path) -> N
     assert sides.artifacts() == ["a-2.0-0.conda", "both-1.0-0.conda"]
 
 
+@pytest.mark.parametrize("layout", ["flat", "by-channel"])
+def test_what_a_workspace_mirrors_there_is_not_dropped_in_silence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str
+) -> None:
+    sides, own = Sides(tmp_path, layout), TinyPackage(name="own")
+    sides.build(OLD, BOTH)
+    sides.carry("one", "--full")
+    theirs = make_mirror(tmp_path / "theirs", layout)
+    with (theirs.root / "pixi.toml").open("a", encoding="utf-8") as manifest:
+        manifest.write('channel-dir = "../far/local-channel"\n')
+    theirs.lock(rows(tmp_path / "upstream", (own, BOTH)))
+    assert index.main(["--manifest-path", str(theirs.root), "-q"]) == 0
+    sides.build(NEW)
+    before = sides.artifacts()
+    capsys.readouterr()
+    sides.carry("two", "--full", code=2)
+    (state,) = (sides.place.state / "workspaces").iterdir()
+    (place,) = (x.relative_to(sides.place.folder) for x in sides.place.folder.rglob("own-*"))
+    assert capsys.readouterr().err == (
+        f"error: {sides.place.folder}: would lose what {theirs.root / 'pixi.toml'} mirrors here by"
+        f" its lock\n  found  {place.as_posix()}\n"
+        f"help: mirror that on the builder (`locks`); or elsewhere, and remove {state}\n"
+    )
+    assert sides.artifacts() == before
+    assert theirs.prune("--dry-run") == 0
+    # The control: it is mirrored there; and as the help says, it goes.
+    sides.build(NEW, own)
+    sides.carry("three", "--full")
+    sides.build(NEW)
+    assert sides.mirror.prune("--now") == 0
+    sides.carry("four", "--full", code=2)
+    shutil.rmtree(state)
+    sides.carry("four", "--full")
+
+
 @pytest.mark.parametrize("goes_back", [False, True])
 def test_an_unbundle_that_was_stopped_is_ended_as_the_help_says(
     tmp_path: Path,
