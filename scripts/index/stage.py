@@ -67,14 +67,14 @@ def index(
     users: ChannelUsers,
     extra_records: Mapping[PurePosixPath, Record] | None = None,
     dropping: Collection[PurePosixPath] | None = None,
+    dry_run: bool = False,
 ) -> Report:
     """Bring the index of every channel up to date; do nothing where it is.
 
-    `extra_records` are of artifacts that no index in this layout has yet. `dropping` are artifacts
-    to be taken out of the index; where it is given, the caller removes what is due. What the index
-    no longer names waits for its removal, so that clients at work still find it. Raises a
-    MirrorError, with nothing changed, where an artifact is missing (exit code 2) or cannot be
-    opened (1), or the indexer does not do what it should (4).
+    `extra_records` are of artifacts that no index in this layout has yet. `dropping` are taken out
+    of it, and the caller removes what is due. What it no longer names waits for its removal: who is
+    at work finds it. Raises a MirrorError, with nothing changed, where an artifact is missing (exit
+    code 2; a `dry_run` does no more), cannot be opened (1), or the indexer is not right (4).
     """
     place, folder = workspace.place, workspace.place.folder
     with disk_errors(folder, SEE_TO_DISK):
@@ -87,9 +87,10 @@ def index(
         pypi = replace(pypi, find_links=selection.find_links | users.find_links())
         refuse_links(folder, channels)
         digests = DigestCache(place.digests)
-        problems = [problem for each in channels for problem in _unfit_artifacts(each, digests)]
-        problems += _unfit_artifacts(pypi, digests)
-        raise_problems(problems)
+        every: tuple[Channel | PypiIndex, ...] = (*channels, pypi)
+        raise_problems(x for each in every for x in _unfit_artifacts(each, digests))
+        if dry_run:
+            return Report()
         save_workspace(workspace, users, selection.layout)
         if dropping:
             write_removals(place, waiting)

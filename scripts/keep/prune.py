@@ -99,11 +99,11 @@ def prune(
     dropped, is_indexing = _plan_index(
         workspace, locks, console, files, dropped, is_asked=bool(drop)
     )
+    if is_indexing:
+        make_index = partial(index, workspace, selection, console, users=users, dry_run=dry_run)
+        problems = make_index(dropping=[each.path for each in dropped]).problems
+        when = now()
     if not dry_run:
-        if is_indexing:
-            dropping = [each.path for each in dropped]
-            report = index(workspace, selection, console, users=users, dropping=dropping)
-            problems, when = report.problems, now()
         waiting = still_waiting(place.folder, read_state(place).removals, users.named())
     removed = tuple(each for each in waiting if at_once or is_due(each, grace, when))
     removed = _approved(removed, may_remove)

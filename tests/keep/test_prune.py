@@ -154,14 +154,22 @@ def test_a_file_put_there_since_the_kill_is_untracked(
 
 
 def test_nothing_goes_while_an_artifact_of_the_lock_is_missing(
-    tmp_path: Path, any_indexer: str
+    tmp_path: Path, any_indexer: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mirror = mirror_that_moved_on(tmp_path)
-    (mirror.folder / "linux-64" / "a-2.0-0.conda").unlink()
+    artifact = mirror.folder / "linux-64" / "a-2.0-0.conda"
+    data = artifact.read_bytes()
+    artifact.unlink()
     before, waiting = mirror.states(), mirror.waiting()
-    with pytest.raises(MirrorError, match=r"linux-64/a-2.0-0.conda: is not in the channel folder"):
-        run(mirror)
+    for options in ([], ["--dry-run"]):
+        capsys.readouterr()
+        assert mirror.prune(*options) == 2
+        assert capsys.readouterr().err == (
+            "error: linux-64/a-2.0-0.conda: is not in the channel folder\nhelp: pixi run fetch\n"
+        )
     assert (mirror.states(), mirror.waiting()) == (before, waiting)
+    artifact.write_bytes(data)
+    assert [mirror.prune("--dry-run"), mirror.prune()] == [0, 0], "the control"
 
 
 def test_an_emptied_subdir_and_channel_go_whole(tmp_path: Path, indexer: str) -> None:
