@@ -26,11 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_task("snapshots", parser, run, argv)
 
 
-def run(options: argparse.Namespace, _console: Console) -> Report:
+def run(options: argparse.Namespace, console: Console) -> Report:
     """List the snapshots of the workspace's mirror, or forget one."""
     workspace = workspace_from(options)
     if options.forget is None:
-        return snapshots_report(workspace)
+        return snapshots_report(workspace, console)
     with workspace.channel_lock():
         return forget_snapshot(workspace, options.forget)
 

@@ -16,13 +16,17 @@ from typing import Final
 
 from scripts.channel.inventory import cannot_read
 from scripts.channel.removals import now, removal_errors
+from scripts.channel.state import read_channel_state
+from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.files import is_dir
 from scripts.core.report import Json, Line, Report, counted, human_size, table
+from scripts.keep.published import ending, read_published
 from scripts.keep.snapshot_locks import LOCKS
 from scripts.keep.snapshot_trees import clear_leftovers, remove_snapshot, remove_tree
 from scripts.keep.snapshots import (
     Snapshot,
+    digest_of,
     find_record,
     proven_text,
     read_records,
@@ -142,11 +146,15 @@ def freed_bytes(files: Iterable[os.stat_result]) -> int:
     return size
 
 
-def snapshots_report(workspace: Workspace) -> Report:
-    """List all snapshots, oldest first."""
+def snapshots_report(workspace: Workspace, console: Console) -> Report:
+    """List all snapshots, oldest first, and say which of them is published."""
     place = workspace.place
-    records = read_records(place)
+    records, removals = read_records(place), read_channel_state(place).removals
     found = [each for _, each in records if each is not None]
+    newest, published = records[-1][1] if records else None, None
+    if newest is not None:
+        files = read_published(place, newest.layout, console, removals=removals)
+        published = newest if digest_of(files) == newest.content_digest else None
     damaged = [snapshot_id for snapshot_id, each in records if each is None]
     trees = {x.id: tree for x in found if is_dir(tree := tree_of(place, x))}
     own = dict(zip(trees, _own_bytes(trees.values()), strict=True))
@@ -154,7 +162,7 @@ def snapshots_report(workspace: Workspace) -> Report:
         (
             each.id,
             f"{each.created:%Y-%m-%d %H:%M}",
-            f"{each.made_by}{', published' if each is records[-1][1] else ''}",
+            f"{each.made_by}{', published' if each is published else ''}",
             counted(each.artifacts, "package"),
             human_size(each.size),
             f"{human_size(own[each.id])} of its own" if each.id in own else "record only",
@@ -167,6 +175,9 @@ def snapshots_report(workspace: Workspace) -> Report:
         f"{x}  its record is damaged, or of another version: `pixi run snapshots --forget {x}`"
         for x in damaged
     )
+    if newest is not None and published is None:
+        why = "is no snapshot, as a run was stopped, or somebody has changed it"
+        lines.append(f"what is published {why}: {ending(place, newest)}")
     rows: list[Json] = [_snapshot_to_json(each, own.get(each.id)) for each in found]
     # Each line alone: none is cut.
     return Report(lines=tuple(lines), data={"snapshots": rows, "damaged": damaged})

@@ -18,7 +18,7 @@ from scripts.channel.removals import now
 from scripts.channel.state import read_state, write_removals
 from scripts.core.files import replace as replace_file
 from scripts.index.repodata import REPODATA, parse_zst
-from tasks import index, prune, verify
+from tasks import index, prune, snapshots, verify
 from tests.support.mirrors import CHANNEL, Mirror, copy_linked, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.snapshots import wrong_newest_snapshot
@@ -346,7 +346,10 @@ def test_a_mirror_carried_to_another_disk_knows_what_waits(
 
 @pytest.mark.parametrize("task", [index, prune])
 def test_another_run_that_was_stopped_as_it_published_is_ended(
-    moved_on: Mirror, monkeypatch: pytest.MonkeyPatch, task: ModuleType
+    moved_on: Mirror,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    task: ModuleType,
 ) -> None:
     """`index` is killed when `repodata.json` alone is as it was; nothing is retained to be dropped.
 
@@ -368,7 +371,20 @@ def test_another_run_that_was_stopped_as_it_published_is_ended(
     zst = (moved_on.folder / "noarch" / "repodata.json.zst").read_bytes()
     assert parse_zst(zst, "") != (moved_on.folder / "noarch" / REPODATA).read_bytes()
     assert len(list(wrong_newest_snapshot(place))) == 1
+    capsys.readouterr()
+    assert run(snapshots, moved_on) == 0
+    out = capsys.readouterr().out
+    assert ", published" not in out
+    assert out.splitlines()[-1] == (
+        "what is published is no snapshot, as a run was stopped, or somebody has changed it:"
+        " pixi run mirror, which leaves a snapshot of what is there"
+    )
     assert run(task, moved_on) == 0
+    capsys.readouterr()
+    assert run(snapshots, moved_on) == 0
+    out = capsys.readouterr().out
+    assert ", published" in out.splitlines()[-1]
+    assert "what is published" not in out
     assert parse_zst(zst, "") == (moved_on.folder / "noarch" / REPODATA).read_bytes()
     assert list(wrong_newest_snapshot(place)) == []
     assert is_sound(moved_on)
