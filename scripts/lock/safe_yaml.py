@@ -30,7 +30,7 @@ def load_lock_text(text: str, subject: str) -> dict[str, Node]:
         message = "a Git LFS pointer, not the lock file itself"
         raise usage_error(subject, message, help="git lfs pull")
     if _CONFLICT.search(text):
-        advice = "git checkout --theirs pixi.lock && pixi lock"
+        advice = "git checkout --ours pixi.lock && pixi lock (in a rebase: --theirs)"
         raise usage_error(subject, "holds the conflict markers of an unfinished merge", help=advice)
     import yaml
 

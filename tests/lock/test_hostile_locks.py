@@ -27,7 +27,7 @@ packages:
 URL = "https://conda.anaconda.org/conda-forge/linux-64/zlib-1.3-h1_0.conda"
 CONFLICT = """\
 pixi.lock: holds the conflict markers of an unfinished merge
-help: git checkout --theirs pixi.lock && pixi lock"""
+help: git checkout --ours pixi.lock && pixi lock (in a rebase: --theirs)"""
 
 
 def test_the_lock_that_the_others_are_made_from_reads() -> None:

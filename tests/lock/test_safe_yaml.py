@@ -117,7 +117,7 @@ def test_what_is_no_yaml(text: str, message: str) -> None:
 def test_conflict_markers(text: str) -> None:
     assert refusal(text) == (
         "pixi.lock: holds the conflict markers of an unfinished merge\n"
-        "help: git checkout --theirs pixi.lock && pixi lock"
+        "help: git checkout --ours pixi.lock && pixi lock (in a rebase: --theirs)"
     )
 
 
