@@ -156,6 +156,8 @@ class MirrorState:
     removals: tuple[Removal, ...] = ()
     first_seen: Mapping[PurePosixPath, Digest] = field(default_factory=dict)
     """The digests, as of their first download, of artifacts without one in the lock."""
+    is_unbundled: bool = False
+    """Whether the channel came out of a bundle: what goes is decided where that was made."""
     before_relayout: tuple[PurePosixPath, ...] | None = None
     """Files that stay in channels of the other layout: all others there are the relayout's, and
     wait for their removal. None: no relayout is under way."""
@@ -172,7 +174,7 @@ def read_channel_state(place: ChannelPaths) -> MirrorState:
     """Read the state but for its workspaces, which may be large, and `first_seen`."""
     state = _read(place.state / _CHANNEL, _parse_channel) or MirrorState()
     removals = _read(place.state / _REMOVALS, _parse_removals) or ()
-    return replace(state, removals=removals)
+    return replace(state, removals=removals, is_unbundled=exists(place.unbundled))
 
 
 def read_first_seen(place: ChannelPaths) -> Mapping[PurePosixPath, Digest]:

@@ -81,6 +81,14 @@ class ChannelFiles:
     untracked: tuple[ChannelFile, ...]
     others: tuple[IndexedArtifact, ...]
     """The mirrored ones of other workspaces: the index names them, this run's locks do not."""
+    is_unbundled: bool
+    """Whether the channel came out of a bundle."""
+
+    def removed_by(self, what: str, after: str = "") -> str:
+        """Say how what is retained is removed; `after` what."""
+        if self.is_unbundled:
+            return f"the next bundle removes {what}, once pruned on the builder"
+        return f"`pixi run prune`{after} removes {what}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -366,6 +374,7 @@ def classify_files(
         waiting=tuple(each for path, each in sorted(waiting.items()) if path in there),
         untracked=tuple(untracked),
         others=tuple(each for path, each in indexed.items() if path in named),
+        is_unbundled=users.state.is_unbundled,
     )
 
 
@@ -396,9 +405,7 @@ def file_rows(files: Iterable[ChannelFile | Removal]) -> list[dict[str, Json]]:
     return [{"path": str(each.path), "size": each.size} for each in files]
 
 
-def retained_line(retained: Sequence[ChannelFile], after: str = "") -> str:
+def retained_line(files: ChannelFiles, after: str = "") -> str:
     """Write how many artifacts and bytes are indexed but in no lock; `after`: prune, after what."""
-    return (
-        f"retained (indexed, in no lock): {counted_files(retained, 'artifact')};"
-        f" `pixi run prune`{after} removes them"
-    )
+    said = counted_files(files.retained, "artifact")
+    return f"retained (indexed, in no lock): {said}; {files.removed_by('them', after)}"

@@ -356,7 +356,7 @@ def _report(
         done += f"; {counted(len(names), 'file')} of {counted(projects, 'PyPI project')}"
     lines: list[Line] = [done]
     if files.retained:
-        lines.append(retained_line(files.retained))
+        lines.append(retained_line(files))
     untracked = [str(each.path) for each in files.untracked]
     if untracked:
         lines.append(named("untracked, and not indexed:", "file", untracked))

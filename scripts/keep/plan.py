@@ -33,7 +33,13 @@ from scripts.core.report import (
 )
 from scripts.fetch.plan import Plan, space_problem
 from scripts.fetch.stage import plan_downloads, plan_json, refuse_unhashed, router_of
-from scripts.index.file_classes import ChannelFile, classify_files, file_rows, retained_line
+from scripts.index.file_classes import (
+    ChannelFile,
+    ChannelFiles,
+    classify_files,
+    file_rows,
+    retained_line,
+)
 from scripts.lock.channels import channel_name
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import Selection, left_out_lines, named_of, paths_of, undeclared_lines
@@ -71,8 +77,8 @@ def plan(
     )
     # After it, this workspace names what its lock names now.
     after = replace(users, last=None)
-    retained = classify_files(place.folder, selection, after, console).retained
-    report = _report(workspace, selection, downloads, retained)
+    account = classify_files(place.folder, selection, after, console)
+    report = _report(workspace, selection, downloads, account)
     if mapping is None:
         return report
     rows = _mapping(workspace, selection, downloads)
@@ -82,7 +88,7 @@ def plan(
 
 
 def _report(
-    workspace: Workspace, selection: Selection, plan: Plan, retained: Sequence[ChannelFile]
+    workspace: Workspace, selection: Selection, plan: Plan, account: ChannelFiles
 ) -> Report:
     place, folder = workspace.place, workspace.settings.channel_dir
     free = free_bytes(place.folder)
@@ -99,7 +105,7 @@ def _report(
             *(line for name, some in shares.items() for line in _share_lines(name, some)),
             *_largest_lines(largest),
             f"there already: {counted(plan.there, 'artifact')}, {human_size(there_size)}",
-            *([retained_line(retained, " after `pixi run mirror`")] if retained else []),
+            *([retained_line(account, " after `pixi run mirror`")] if account.retained else []),
             *undeclared_lines(selection.environments),
             *left_out_lines(selection),
             f"room left after it: {human_size(max(free - plan.left, 0))}",
@@ -110,9 +116,9 @@ def _report(
             **{f"by-{name}": some for name, some in shares.items()},
             "largest": to_json(largest),
             "retained": {
-                "files": len(retained),
-                "bytes": sum(each.size for each in retained),
-                "paths": file_rows(retained),
+                "files": len(account.retained),
+                "bytes": sum(each.size for each in account.retained),
+                "paths": file_rows(account.retained),
             },
             "free": free,
             "free-after": free - plan.left,

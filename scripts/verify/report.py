@@ -225,7 +225,7 @@ def _lines(results: Results) -> Iterator[Line]:
     yield from account_lines(results.account)
     yield tuple(
         f"the mirror still offers {each['path']}, newer than pixi.lock's {each['locked']};"
-        " `pixi run prune` removes it"
+        f" {results.account.removed_by('it')}"
         for each in results.still_offered
     )
     yield from results.shared_with
@@ -235,7 +235,7 @@ def _lines(results: Results) -> Iterator[Line]:
 def account_lines(account: ChannelFiles) -> Iterator[Line]:
     """Say what is in the channel folder beside what the lock names and its index."""
     if account.retained:
-        yield retained_line(account.retained)
+        yield retained_line(account)
     if account.waiting:
         yield f"waiting for removal: {counted_files(account.waiting)}"
     if account.untracked:

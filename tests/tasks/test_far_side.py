@@ -14,7 +14,7 @@ import pytest
 from scripts.core.channel_paths import ChannelPaths, channel_paths
 from scripts.core.errors import ExitCode
 from scripts.keep.snapshots import newest_snapshot, read_snapshots
-from tasks import bundle, diff, index, prune, receipt, rollback, unbundle
+from tasks import bundle, diff, index, plan, prune, receipt, rollback, unbundle, verify
 from tests.support.mirrors import Mirror, let_grace_pass, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.tasks.conftest import BOTH, NEW, OLD
@@ -169,7 +169,16 @@ def test_what_a_workspace_mirrors_there_is_not_dropped_in_silence(
         f"help: mirror that on the builder (`locks`); or elsewhere, and remove {state}\n"
     )
     assert sides.artifacts() == before
-    assert theirs.prune("--dry-run") == 0
+    # What else is there is not this side's to remove, and that is said; on the builder it is.
+    assert index.main(["--manifest-path", str(sides.mirror.root)]) == 0
+    assert "; `pixi run prune` removes them\n" in capsys.readouterr().out
+    of_it = ("--manifest-path", str(theirs.root))
+    for task, options in ((verify, ("--level", "files")), (plan, ()), (index, ())):
+        capsys.readouterr()
+        assert task.main([*of_it, *options]) == 0
+        out = capsys.readouterr().out
+        assert "; the next bundle removes them, once pruned on the builder\n" in out
+        assert "pixi run prune" not in out
     # The control: it is mirrored there; and as the help says, it goes.
     sides.build(NEW, own)
     sides.carry("three", "--full")
