@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "tell which locks, environments and platforms have a package, and who needs it, up to what "
         "a manifest requires",
     )
-    parser.add_argument("name", metavar="NAME", help="the package's name, of conda or of PyPI")
+    help_ = "the package's name, of conda or of PyPI"
+    parser.add_argument("name", type=_name, metavar="NAME", help=help_)
     add_setting_options(parser, "why")
     add_only_option(parser)
     return run_task("why", parser, run, argv)
@@ -38,6 +39,12 @@ def run(options: argparse.Namespace, console: Console) -> Report:
         workspace, read_locks(workspace, console), only=options.only, layout=Layout.BY_CHANNEL
     )
     return why_report(options.name, selection, only=options.only)
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name of a package is needed")
+    return text
 
 
 if __name__ == "__main__":

@@ -160,6 +160,11 @@ def _outcome(handler: Handler, options: argparse.Namespace, console: Console) ->
             raise
         subject, help_ = str(error.filename or "this machine"), "see to it, then run this again"
         return Report(problems=usage_error(subject, reason, help=help_).problems)
+    except UnicodeEncodeError as error:
+        if error.encoding == "utf-8" or error.encoding != sys.getfilesystemencoding():
+            raise
+        message = f"no file can be named so in the locale of this machine ({error.encoding})"
+        return Report(problems=usage_error(error.object, message, help="set PYTHONUTF8=1").problems)
     except ModuleNotFoundError as error:
         if error.name not in _TOOLS:
             raise

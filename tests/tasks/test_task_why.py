@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,3 +169,29 @@ def test_a_way_that_ends_at_a_package_that_pypi_has_too(
     assert why.main(command) == 0
     ending = "  and nothing that a manifest requires needs that\n"
     assert capsys.readouterr().out == said + ending
+
+
+def test_an_empty_name_is_refused(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("", " "):
+        with pytest.raises(SystemExit) as caught:
+            several.task(why.main, name)
+        assert caught.value.code == 2
+        said = "error: argument NAME: the name of a package is needed\n"
+        assert capsys.readouterr().err.endswith(said)
+    assert several.task(why.main, "nowhere") == 1, "the control"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows names files in UTF-16")
+def test_a_lock_that_the_locale_cannot_name(several: Several) -> None:
+    (several.root / "ł").mkdir()
+    (several.root / "service" / "pixi.lock").rename(several.root / "ł" / "pixi.lock")
+    several.manifest("mirror", ["own"], 'locks = ["../ł/pixi.lock"]\n')
+    command = [sys.executable, "-m", "tasks.why", "--manifest-path", several.own, "both"]
+    refused = (
+        f"error: {several.root}/\\u0142: no file can be named so in the locale of this machine"
+        " (ascii)\nhelp: set PYTHONUTF8=1\n"
+    )
+    for mode, said in (("0", (2, refused)), ("1", (0, ""))):
+        env = os.environ | {"PYTHONUTF8": mode, "LC_ALL": "POSIX"}
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, check=False)
+        assert (done.returncode, done.stderr.decode()) == said
