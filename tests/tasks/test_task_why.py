@@ -186,7 +186,7 @@ def test_a_lock_that_the_locale_cannot_name(several: Several) -> None:
     (several.root / "ł").mkdir()
     (several.root / "service" / "pixi.lock").rename(several.root / "ł" / "pixi.lock")
     several.manifest("mirror", ["own"], 'locks = ["../ł/pixi.lock"]\n')
-    command = [sys.executable, "-m", "tasks.why", "--manifest-path", several.own, "both"]
+    command = [sys.executable, "-m", "tasks.why", "--manifest-path", str(several.own), "both"]
     refused = (
         f"error: {several.root}/\\u0142: no file can be named so in the locale of this machine"
         " (ascii)\nhelp: set PYTHONUTF8=1\n"
