@@ -73,7 +73,12 @@ def receipt(place: ChannelPaths, console: Console) -> Report:
     Raises the error of exit code 1 where one is wrong, of 2 where none is known to be right.
     """
     with _telling(console) as say:
-        found = program.write_receipt(str(place.folder), say)
+        try:
+            found = program.write_receipt(str(place.folder), say)
+        except program.Refused as refused:
+            if refused.code == ExitCode.FINDINGS and not exists(place.unbundled):
+                refused.help = "pixi run verify"  # it is made here, from no bundle
+            raise
     return Report(data={"receipt": _receipt_to_json(found)})
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from scripts.keep.snapshots import Snapshot, read_snapshots, record_of, snapshots_folder, tree_of
-from tasks import bundle, diff, index, prune, receipt, rollback, snapshots
+from tasks import bundle, diff, index, prune, receipt, rollback, snapshots, verify
 from tests.support.mirrors import Mirror, copy_linked, make_mirror, rows
 from tests.support.packages import TinyPackage
 
@@ -87,6 +87,19 @@ HEADERS: tuple[dict[str, Any], ...] = (
     *({"parent": []}, {"content_digest": None}, {"layout": []}, {"schema": 10**400}),
     *({"id": 10**400}, {"id": "\ud800"}, {"id": None}),
 )
+
+
+def test_a_receipt_of_what_is_made_here_sends_to_verify(mirror: Mirror, run: Run) -> None:
+    """Which says what mends it. Control: what came out of a bundle, as in test_task_unbundle.py."""
+    file = mirror.folder / "noarch" / "b-1.0-0.conda"
+    file.unlink()  # it is a link to that of other tests
+    file.write_bytes(b"b")
+    said = "is not what it must be; damaged: 1, missing: 0\n  found  noarch/b-1.0-0.conda\n"
+    assert run(receipt, code=1) == f"error: {mirror.folder}: {said}help: pixi run verify\n"
+    mended = "error: noarch/b-1.0-0.conda: size differs from pixi.lock\n"
+    assert run(verify, "-q", "--level", "files", code=1).startswith(mended)
+    mirror.workspace.place.unbundled.write_text("{}")
+    assert "help: on the builder: pixi run bundle OUT --full" in run(receipt, code=1)
 
 
 @pytest.mark.parametrize("changes", HEADERS, ids=lambda each: json.dumps(each)[:60])
