@@ -23,6 +23,7 @@ from scripts.core.redact import redact, without_secrets
 from scripts.lock.conda_rows import Row, dependencies_v1, refuse_unsound_urls
 from scripts.lock.location import is_path, is_remote
 from scripts.lock.model import LockedPackage, PlatformPackages, Unmirrorable
+from scripts.workspace.model import DEFAULT_INDEX
 from scripts.workspace.settings import IncompleteKind, Settings
 
 FILES: Final = PurePosixPath(PYPI_FOLDER, "files")
@@ -37,6 +38,7 @@ _FRAGMENT: Final = re.compile(r"#(?:.*&)?sha256=([0-9A-Fa-f]{64})(?:&|\Z)")
 # What a fragment is known to say (PEP 508, 610; pip's `egg`): anything else may be a secret.
 _PUBLIC_PART: Final = r"(?:sha256=[0-9A-Fa-f]+|(?:egg|subdirectory)=[\w./+~%-]+)"
 _PUBLIC_FRAGMENT: Final = re.compile(f"{_PUBLIC_PART}(?:&{_PUBLIC_PART})*", re.ASCII)
+_PYPI_FILES: Final = "https://files.pythonhosted.org/"
 _SCHEMES: Final = frozenset({"http", "https", "file"})
 UNHASHED: Final = " of which the lock has no hash (allow-unhashed takes it)"
 """The end of the reason for which a row without a digest is left out."""
@@ -78,10 +80,18 @@ def parse_pypi(row: Row, location: str) -> PypiRecord:
 def with_index(records: tuple[PypiRecord, ...], pages: tuple[str, ...]) -> tuple[PypiRecord, ...]:
     """Add the environment's index to rows of versions before 7, where no row names its index.
 
-    Not where `pages`, its indexes and those of `find-links`, are several: nobody knows which.
+    Not where `pages`, its indexes and those of `find-links`, are several: nobody knows which. Where
+    PyPI's own is to be added, its files are of it: pixi may call them the default index's.
     """
     if len(pages) != 1:
         return records
+    is_pypi = pages[0] == DEFAULT_INDEX
+    records = tuple(
+        dataclasses.replace(x, index=None)
+        if is_pypi and x.index and x.location.startswith(_PYPI_FILES)
+        else x
+        for x in records
+    )
     return tuple(one for each in records for one in of_every_index(each, pages))
 
 

@@ -137,6 +137,28 @@ def test_what_no_index_has_is_of_none_whatever_its_row_says() -> None:
     assert environment.platforms[0].pypi[0].index == "file:///srv"
 
 
+def test_which_rows_are_of_pypi_s_own_index() -> None:
+    """Of version 7: it alone is left out, and the default one is written in its place later on."""
+    pypi, own = "https://pypi.org/simple", "https://pypi.example.org/simple"
+    there = f"https://files.pythonhosted.org/packages/{WHEEL}"
+    for indexes, location, said, expected in (
+        ((pypi,), there, None, pypi),
+        ((own, pypi), there, None, pypi),
+        ((own, pypi), there, own, pypi),
+        ((own, pypi), AT, own, own),
+        ((own,), there, own, own),  # a mirror's pages may name PyPI's files
+        ((own,), there, None, None),
+        ((pypi,), f"direct+{there}#sha256={ONE}", None, None),
+    ):
+        lines = (f"sha256: {ONE}", *([f"index: {said}"] if said else ()))
+        platform = PlatformRows(name="linux-64", rows=(row(location, *lines),))
+        text = lock_text((EnvironmentRows(platforms=(platform,)),), 7)
+        listed = "".join(f"    - {each}\n" for each in indexes)
+        text = text.replace("    packages:\n", f"    indexes:\n{listed}    packages:\n")
+        (environment,) = parse_lock(text, "pixi.lock").environments
+        assert (indexes, said, environment.platforms[0].pypi[0].index) == (indexes, said, expected)
+
+
 def test_what_has_no_hash_is_taken_where_that_is_allowed() -> None:
     selection = select(read_lock(CASE / "pixi.lock"), Settings(allow_unhashed=True))
     expected = {f"_pypi/files/{path}" for path in HASHED}
