@@ -252,11 +252,14 @@ def _page_outcomes(
                 yield NotAsked(url=f"{'/'.join(place)}/", error=page, paths=paths)
             continue
         for each in some:
-            file = page.get(parse_location(each.urls[0]).last)
-            if file is None:
+            name, sha256 = parse_location(each.urls[0]).last, each.pypi_record.sha256
+            files = {(x.sha256 or "").lower(): x for x in page if x.name == name}
+            if not files:
                 yield _finding(Drift.WITHDRAWN, each)
                 continue
-            sha256, now = each.pypi_record.sha256, (file.sha256 or "").lower()
+            now, file = next(reversed(files.items()))
+            if sha256 in files:  # another one may have its name
+                now, file = sha256, files[sha256]
             if sha256 and now and sha256 != now:
                 sides = {"locked": sha256, "upstream": printable(now)}
                 yield _finding(Drift.REUPLOADED, each, FieldChange(field="sha256", **sides))

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
@@ -63,7 +63,7 @@ _Parsed = TypeVar("_Parsed")
 _Key = TypeVar("_Key")
 
 
-Page = Mapping[str, PageLink]
+Page = Sequence[PageLink]
 """The files of a project, by name."""
 
 
@@ -273,12 +273,12 @@ def _parse_page(data: bytes) -> Page:
 
     A page in HTML with no file at all may be anybody's (a portal's).
     """
-    page = dict[str, PageLink]()
+    page: Page = ()
     with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         text = data.decode("utf-8")
         if text.lstrip().startswith("{"):
-            return {each.name: each for each in json_links(json.loads(text)["files"])}
-        page = {each.name: each for each in html_links(text) if ARCHIVES.search(each.name)}
+            return tuple(json_links(json.loads(text)["files"]))
+        page = tuple(each for each in html_links(text) if ARCHIVES.search(each.name))
     if not page:
         raise damaged_index("page", "is no page of an index (PEP 503, 691)")
     return page

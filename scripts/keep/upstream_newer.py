@@ -231,14 +231,14 @@ def _newer_pypi(
                 asked.setdefault(pypi_name(one.requirement.name), []).append(said)
         for name in asked.keys() & rows.keys():
             row = rows[name]
-            locked, page = parse_version(row.version), pages.get((row.index or "", name), {})
+            locked, page = parse_version(row.version), pages.get((row.index or "", name), ())
             unwanted = {True: options.no_binary, False: options.no_build}
             files = (
-                (file, link)
-                for file, link in page.items()
-                if {name, "*"}.isdisjoint(unwanted[file.endswith(".whl")])
+                link
+                for link in page
+                if {name, "*"}.isdisjoint(unwanted[link.name.endswith(".whl")])
             )
-            versions = {_version_of(*file, python) for file in files}
+            versions = {_version_of(each, python) for each in files}
             newer = {x for x in versions if x is not None and locked is not None and x > locked}
             for _, specifier in asked[name]:
                 takes_early = _TAKES_EARLY.get(options.prerelease_mode, bool(specifier.prereleases))
@@ -254,7 +254,7 @@ def _newer_pypi(
                 )
 
 
-def _version_of(name: str, file: PageLink, python: PythonPlatform) -> Version | None:
+def _version_of(file: PageLink, python: PythonPlatform) -> Version | None:
     """Return the version of a file that this Python would take; None: it would not."""
     from packaging.specifiers import SpecifierSet
     from packaging.utils import parse_sdist_filename, parse_wheel_filename
@@ -264,9 +264,9 @@ def _version_of(name: str, file: PageLink, python: PythonPlatform) -> Version | 
             python.version, prereleases=True
         ):
             return None
-        if not name.endswith(".whl"):
-            return parse_sdist_filename(name)[1]
-        _, version, _, tags = parse_wheel_filename(name)
+        if not file.name.endswith(".whl"):
+            return parse_sdist_filename(file.name)[1]
+        _, version, _, tags = parse_wheel_filename(file.name)
     except ValueError:  # not as PEP 427, 625 or 440 have it: pixi takes none of them
         return None
     return None if python.tags.isdisjoint(tags) else version

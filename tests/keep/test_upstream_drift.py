@@ -680,7 +680,9 @@ def test_a_page_of_find_links(world: World, path: str, file: str) -> None:
     flat, page = f"{world.upstream.url}/{path}", world.upstream.folder / file
     wheel = TinyWheel(name="f1").write(world.upstream.folder / "flat")
     url = f"{world.upstream.url}/flat/{wheel.path.name}"
-    page.write_text(f'<a href="{url}#sha256={wheel.sha256}">f1</a>')
+    link = f'<a href="{url}#sha256={wheel.sha256}">f1</a>'
+    other = link.replace(wheel.sha256, "0" * 64).replace("/flat/", "/older/")
+    page.write_text(link + other)  # of one name: that with the locked bytes counts
     world.lock(PypiRow(written=wheel, index=flat, url=url))
     lock, pages = world.root / "pixi.lock", f"    find-links:\n    - url: {flat}\n    packages:\n"
     text = lock.read_text(encoding="utf-8").replace(f"    - {flat}\n", "")
@@ -694,6 +696,8 @@ def test_a_page_of_find_links(world: World, path: str, file: str) -> None:
     lock.write_text(re.sub("  index: .*\n", "", old), encoding="utf-8")
     assert "6 artifacts asked for: all as locked" in world.run()[0]
     lock.write_text(text, encoding="utf-8")
+    page.write_text(other)
+    assert [each["name"] for each in world.document(code=1)["re-uploaded"]] == ["f1"]
     page.write_text('<a href="f1-0.9-py3-none-any.whl">f1</a>')
     assert [each["name"] for each in world.document(code=1)["withdrawn"]] == ["f1"]
 
