@@ -109,6 +109,8 @@ def _problem(url: str, error: DownloadError, again: str, *, has_copy: bool) -> P
     help_line = problem.help
     if error.kind in _OF_THE_URL:
         help_line = "correct the URL in `locks`, or take the entry out"
+        if "mirrors" in dict(error.details):
+            help_line = "correct that line of `[mirrors]`, or the URL in `locks`"
     if has_copy:
         help_line = f"{again} {KEPT_LOCKS}, with the copy that is kept; or {help_line}"
     return replace(problem, help=help_line)

@@ -905,6 +905,25 @@ def test_one_that_is_not_there(
     )
 
 
+def test_one_that_a_mirror_does_not_have(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The URL may be right; the control: without the line that is named, it is."""
+    config = several.own / ".pixi" / "config.toml"
+    config.parent.mkdir(exist_ok=True)
+    line = f'"{several.upstream.url}/git" = ["{several.upstream.url}/else"]\n'
+    config.write_text(f"[mirrors]\n{line}", encoding="utf-8")
+    assert several.task(fetch.main, "-q") == 1
+    assert capsys.readouterr().err == (
+        f"error: {several.url}: this remote lock could not be had: HTTP 404 Not Found\n"
+        f"  mirrors  {several.upstream.url}/git → {several.upstream.url}/else (in {config})\n"
+        f"  from     {several.upstream.url}/else/pixi.lock\n"
+        "help: correct that line of `[mirrors]`, or the URL in `locks`\n"
+    )
+    config.unlink()
+    assert several.task(fetch.main, "-q") == 0
+
+
 @pytest.mark.parametrize(
     "named",
     [
