@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -782,9 +782,9 @@ def _record(**fields: Json) -> dict[str, Json]:
 def test_all_is_asked_in_one_child(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def ask(function: str, arguments: Any) -> Json:
+    def ask(function: str, arguments: Any, env: Mapping[str, str]) -> Json:
         asked.append(arguments)
-        return call_rattler(function, arguments)
+        return call_rattler(function, arguments, env)
 
     monkeypatch.setattr("scripts.verify.closure.call_rattler", ask)
     world.write("", *(environment(row("a", "b"), row("b"), name=f"e{n}") for n in range(10)))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,20 @@ def test_what_installs_is_right(world: World, capsys: pytest.CaptureFixture[str]
         f"verify: installing small/{here()} with py-rattler\n"
     )
     assert world.mirror.states() == before
+
+
+def test_certificates_that_are_none_are_nothing_to_it(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is asked over TLS; the control: left alone, rattler makes no client."""
+    (tmp_path / "none.pem").write_text("none", encoding="utf-8")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "missing"))
+    options = ("--level", "closure,solve,install", "--client", "rattler")
+    assert world.loud(*options) == 0
+    if sys.platform == "linux":  # elsewhere the system is asked
+        monkeypatch.setattr("scripts.verify.closure.sandbox_environment", lambda *_: os.environ)
+        assert world.loud("--level", "closure") == 70
 
 
 @pytest.mark.parametrize("cache", ["cold", "warm"])
