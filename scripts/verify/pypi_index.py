@@ -220,6 +220,8 @@ def _differences(
 ) -> Iterator[tuple[str, str | None, str | None]]:
     if file.sha256 is not None and link.sha256 != file.sha256:
         yield "sha256", file.sha256, link.sha256
+    if link.yanked is not None:  # pixi and uv would lock no such file
+        yield "'yanked'", None, link.yanked
     if link.requires_python != file.record.requires_python:
         yield "Requires-Python", file.record.requires_python, link.requires_python
     is_said = INDEX in path.parents or link.metadata is not None

@@ -154,6 +154,7 @@ SIMPLE = "_pypi/simple/pypi.example.org/simple/tiny-lib/index.html"
             f"has another sha256 of the METADATA of {LIB}",
         ),
         (PAGE, "(<a .*</a>)", r"\1\1", "names a file twice"),
+        (PAGE, "<a ", "<a data-yanked ", f"has another 'yanked' of {LIB}"),
         (SIMPLE, "<a .*</a>", "", f"does not name {LIB}"),
         (SIMPLE, '#sha256=[^"]*', "", f"has another sha256 of {LIB}"),
         (
