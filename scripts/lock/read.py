@@ -39,6 +39,7 @@ from scripts.lock.model import (
 from scripts.lock.parse_cache import load_parse
 from scripts.lock.pypi import parse_pypi, with_index
 from scripts.lock.safe_yaml import load_lock_text
+from scripts.workspace.model import DEFAULT_INDEX
 from scripts.workspace.settings import IncompleteKind
 from scripts.workspace.workspace import LOCK_NAME
 
@@ -183,10 +184,11 @@ def _parse_v4(top: Row, version: int) -> tuple[LockedEnvironment, ...]:
                 raise usage_error(top.subject, message)
             named = Row(top.subject, f"environment {name} on {platform.name}", {})
             packages = _platform_packages(platform, table.rows(key), references, named)
-            if version < 7:
-                pypi = with_index(packages.pypi, (*indexes, *find_links))
-                packages = dataclasses.replace(packages, pypi=pypi)
-            of_platforms.append(packages)
+            every = (*indexes, *find_links)
+            if version >= 7:  # which leaves out PyPI's own alone (v7/pypi_package_data.rs)
+                every = tuple({DEFAULT_INDEX}.intersection(indexes))
+            pypi = with_index(packages.pypi, every)
+            of_platforms.append(dataclasses.replace(packages, pypi=pypi))
         environments.append(
             LockedEnvironment(
                 name=name,

@@ -702,6 +702,25 @@ def test_a_page_of_find_links(world: World, path: str, file: str) -> None:
     assert [each["name"] for each in world.document(code=1)["withdrawn"]] == ["f1"]
 
 
+@pytest.mark.parametrize("index", ["PyPI's own", "another"])
+def test_rows_that_leave_out_pypi_are_asked_for_there(world: World, index: str) -> None:
+    """So pixi writes them since version 7, where it names every other index, the control."""
+    if index != "another":
+        pypi = "https://pypi.org/simple"
+        for each in (world.root / "pixi.toml", world.root / "pixi.lock"):
+            text = each.read_text(encoding="utf-8").replace(world.index_url, pypi)
+            each.write_text(text.replace(f"  index: {pypi}\n", ""), encoding="utf-8")
+        (world.root / ".pixi").mkdir()
+        rule = f'[mirrors]\n"https://pypi.org" = ["{world.upstream.url}"]\n'
+        (world.root / ".pixi" / "config.toml").write_text(rule, encoding="utf-8")
+    world.pages["w1"].append(TinyWheel(name="w1", version="1.1"))
+    world.yanked[world.pages["w1"][0].file_name] = "bad"
+    world.publish_pages()
+    document = world.document()
+    assert [each["reason"] for each in document["yanked"]] == ["bad"]
+    assert [each["newer"] for each in document["newer"]] == ["1.1"]
+
+
 def test_of_two_indexes_that_have_a_file_both_are_asked(world: World) -> None:
     """Two locks have it from one each."""
     wheel = world.pages["w1"][0].write(world.root.parent)
