@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks.platforms import main
+from tests.support.mirrors import forbid
 from tests.support.template import ROOT
 
 MANIFEST = (
@@ -195,6 +196,22 @@ def test_the_files_mode_stays(manifest: Path) -> None:
     manifest.chmod(0o600)
     assert run(manifest, "--add", "osx-64") == 0
     assert stat.S_IMODE(manifest.stat().st_mode) == 0o600
+
+
+def test_a_folder_that_is_not_writable(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = manifest.read_bytes()
+    with monkeypatch.context() as patched:
+        forbid(patched, manifest.parent, os.open)
+        assert run(manifest, "--add", "osx-64") == 2
+    assert capsys.readouterr().err == (
+        f"error: {manifest}: cannot be written: Permission denied\n"
+        "help: see that its folder may be written to, and has room; then run this again\n"
+    )
+    assert manifest.read_bytes() == content
+    assert [each.name for each in manifest.parent.iterdir()] == [manifest.name]
+    assert run(manifest, "--add", "osx-64") == 0, "the control"
 
 
 def test_a_terminal_without_the_arrow_gets_an_escape(manifest: Path) -> None:
