@@ -132,7 +132,9 @@ def _parse_v1(top: Row) -> LockedEnvironment:
             PlatformPackages(
                 platform=LockPlatform(name=platform, subdir=platform),
                 packages=tuple(each for each in found if isinstance(each, LockedPackage)),
-                pypi=tuple(each for each in found if isinstance(each, PypiRecord)),
+                pypi=with_index(
+                    tuple(x for x in found if isinstance(x, PypiRecord)), (DEFAULT_INDEX,)
+                ),
             )
             for platform, found in sorted(rows.items())
         ),
@@ -184,7 +186,8 @@ def _parse_v4(top: Row, version: int) -> tuple[LockedEnvironment, ...]:
                 raise usage_error(top.subject, message)
             named = Row(top.subject, f"environment {name} on {platform.name}", {})
             packages = _platform_packages(platform, table.rows(key), references, named)
-            every = (*indexes, *find_links)
+            # Where none is named, as before version 5, pixi asks PyPI's own (pixi_install_pypi).
+            every = (*indexes, *find_links) or (DEFAULT_INDEX,)
             if version >= 7:  # which leaves out PyPI's own alone (v7/pypi_package_data.rs)
                 every = tuple({DEFAULT_INDEX}.intersection(indexes))
             pypi = with_index(packages.pypi, every)

@@ -324,6 +324,18 @@ def test_before_version_7_the_index_is_that_of_the_environment(
     assert verify.main(options) == 1
 
 
+def test_without_indexes_an_old_lock_is_of_pypi(mirror: Mirror, tmp_path: Path) -> None:
+    """As pixi has it, which asks that alone for what an sdist is built with."""
+    mirror.lock([row(tmp_path, TinyWheel(name="tiny-one"))], 4)
+    lock, page = mirror.root / "pixi.lock", "_pypi/simple/pypi.org/simple/tiny-one/index.html"
+    mirror.index()
+    assert page not in pages(mirror), "the control: the lock names another"
+    text = lock.read_text(encoding="utf-8")
+    lock.write_text(re.sub("    indexes:\n    - .*\n", "", text), encoding="utf-8")
+    mirror.index()
+    assert page in pages(mirror)
+
+
 def test_unchanged_rows_are_unchanged_pages(mirror: Mirror, tmp_path: Path) -> None:
     one, two = (row(tmp_path, TinyWheel(name=f"tiny-{each}")) for each in ("one", "two"))
     mirror.lock([one])

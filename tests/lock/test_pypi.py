@@ -538,6 +538,7 @@ def test_a_row_of_the_oldest_locks_needs_a_url() -> None:
     (rows,) = environment.platforms
     (record,) = rows.pypi
     assert (record.name, record.sha256, record.requires_dist) == ("x-y", ONE, ("b >=1",))
+    assert record.index == "https://pypi.org/simple", "pixi asks it where the lock names none"
 
 
 _HOSTILE = st.text(
