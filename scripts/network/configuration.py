@@ -15,18 +15,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from scripts.core.errors import usage_error
 from scripts.core.files import read_text
 from scripts.core.redact import redact
 from scripts.core.typed_values import Table, load_toml
-from scripts.network.mirrors import Mirrors, origin
+from scripts.network.mirrors import Mirrors, origin, path_of
 from scripts.workspace.parse import pixi_table, workspace_table
 
 _WHAT: Final = "pixi configuration"
 _LARGEST: Final = 1 << 20  # bytes; real ones have hundreds
-_IN_PATH: Final = "!$%&'()*+,/:;=@[]^|"  # what rattler's URLs leave as it is in a path
 # pixi's default, which is never taken as set: rattler_config, ConcurrencyConfig::merge_config.
 _DEFAULT_DOWNLOADS: Final = 50
 # What the argument parser of pixi (clap's BoolishValueParser) takes.
@@ -235,17 +234,14 @@ def _mirrors(top: Table) -> Mirrors:
 
 
 def _mirror_url(url: str) -> str:
-    """Write a mirror's URL as pixi compares it, ending in a slash; ValueError where it is none.
-
-    What no URL has in its path is encoded, as in the lock; what is encoded stays.
-    """
+    """Write a mirror's URL as pixi compares it, ending in a slash; ValueError where it is none."""
     parts = urlsplit(url.strip())
     if not parts.scheme or not (parts.netloc or parts.scheme == "file"):
         raise ValueError(url)
     _ = parts.port  # raises for one that is none
     user, at, _ = parts.netloc.rpartition("@")
     scheme, _, host = origin(url.strip()).partition("://")
-    path = f"{quote(parts.path, safe=_IN_PATH).rstrip('/')}/"
+    path = f"{path_of(url.strip()).rstrip('/')}/"
     return parts._replace(
         scheme=scheme, netloc=f"{user}{at}{host}", path=path, fragment=""
     ).geturl()

@@ -13,7 +13,7 @@ import functools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from scripts.core.errors import usage_error
 from scripts.core.redact import redact
@@ -37,7 +37,7 @@ def mirror_urls(
     if rule is None:
         return (url,)
     prefix, replacements = rule
-    path, below = urlsplit(url).path or "/", urlsplit(prefix).path
+    path, below = path_of(url), urlsplit(prefix).path
     if not replacements:
         raise usage_error(
             f"mirrors.{redact(prefix)}",
@@ -52,7 +52,7 @@ def mirror_rule(mirrors: Mirrors, url: str) -> tuple[str, tuple[str, ...]] | Non
     """Return the longest prefix that matches a URL, and its replacements; None: none does."""
     if "://" not in url:
         return None
-    path = urlsplit(url).path or "/"
+    path = path_of(url)
     fitting = {
         urlsplit(prefix).path: (prefix, replacements)
         for prefix, replacements in mirrors
@@ -68,6 +68,11 @@ def _joined(mirror: str, rest: str, url: str) -> str:
         netloc = f"{user}@{netloc}"  # upstream itself, named as the last of its own mirrors
     path = f"{base.path.rstrip('/')}/{rest}"
     return base._replace(netloc=netloc, path=path, query=original.query or base.query).geturl()
+
+
+def path_of(url: str) -> str:
+    """Return the path of a URL as rattler's URLs have it; what is encoded stays so."""
+    return quote(urlsplit(url).path, safe="!$%&'()*+,/:;=@[]^|") or "/"
 
 
 @functools.lru_cache(maxsize=1024)  # asked several times for each artifact

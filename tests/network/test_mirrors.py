@@ -174,7 +174,8 @@ def test_rattler_asks_the_same(upstream: Upstream) -> None:
     }
     paths = ("x", "a/x", "ab/x", "a/b/x", "a/b/c/x", "a//x", "a/b/c/d%2Be/x", "a/b/c")
     urls = [f"https://h.example/{path}" for path in (*paths, "my%20ch%C3%A4n/[x]^~/x")]
-    urls += ["https://xn--mnchen-3ya.example/x", "https://münchen.example/x"]
+    urls += ["https://h.example/my chän/[x]^~/x", "https://xn--mnchen-3ya.example/x"]
+    urls += ["https://münchen.example/x"]
     subprocess.run(
         [sys.executable, "-c", _ORACLE],
         input=json.dumps([prefixes, urls]).encode(),
