@@ -18,7 +18,7 @@ from scripts.channel.inventory import cannot_read
 from scripts.channel.removals import now, removal_errors
 from scripts.channel.state import read_channel_state
 from scripts.core.console import Console
-from scripts.core.errors import usage_error
+from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.files import is_dir
 from scripts.core.report import Json, Line, Report, counted, human_size, table
 from scripts.keep.published import ending, read_published
@@ -151,10 +151,13 @@ def snapshots_report(workspace: Workspace, console: Console) -> Report:
     place = workspace.place
     records, removals = read_records(place), read_channel_state(place).removals
     found = [each for _, each in records if each is not None]
-    newest, published = records[-1][1] if records else None, None
-    if newest is not None:
-        files = read_published(place, newest.layout, console, removals=removals)
-        published = newest if digest_of(files) == newest.content_digest else None
+    newest, published, problems = records[-1][1] if records else None, None, tuple[Problem, ...]()
+    try:
+        if newest is not None:
+            files = read_published(place, newest.layout, console, removals=removals)
+            published = newest if digest_of(files) == newest.content_digest else None
+    except MirrorError as error:  # who has such an index wants to see the list
+        problems = error.problems
     damaged = [snapshot_id for snapshot_id, each in records if each is None]
     trees = {x.id: tree for x in found if is_dir(tree := tree_of(place, x))}
     own = dict(zip(trees, _own_bytes(trees.values()), strict=True))
@@ -175,12 +178,13 @@ def snapshots_report(workspace: Workspace, console: Console) -> Report:
         f"{x}  its record is damaged, or of another version: `pixi run snapshots --forget {x}`"
         for x in damaged
     )
-    if newest is not None and published is None:
+    if newest is not None and published is None and not problems:
         why = "is no snapshot, as a run was stopped, or somebody has changed it"
         lines.append(f"what is published {why}: {ending(place, newest)}")
     rows: list[Json] = [_snapshot_to_json(each, own.get(each.id)) for each in found]
     # Each line alone: none is cut.
-    return Report(lines=tuple(lines), data={"snapshots": rows, "damaged": damaged})
+    data: dict[str, Json] = {"snapshots": rows, "damaged": damaged}
+    return Report(lines=tuple(lines), data=data, problems=problems)
 
 
 def _snapshot_to_json(snapshot: Snapshot, own_bytes: int | None) -> Json:

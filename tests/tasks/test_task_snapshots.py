@@ -255,6 +255,26 @@ def test_files_of_a_snapshot_that_one_may_not_look_at_are_named(
     assert snapshots.main(manifest) == 0
 
 
+def test_the_list_is_shown_beside_an_index_that_cannot_be_read(
+    made: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who has that wants to know what to go back to."""
+    manifest, repodata = ["--manifest-path", str(made.root)], made.folder / "noarch/repodata.json"
+    assert index.main([*manifest, "-q"]) == 0
+    (newest,) = read_snapshots(made.workspace.place)
+    capsys.readouterr()
+    assert snapshots.main(manifest) == 0
+    listed = capsys.readouterr().out
+    assert listed.startswith(newest.id)
+    assert ", published" in listed
+    repodata.unlink()
+    repodata.mkdir()
+    assert snapshots.main(manifest) == 2
+    out, err = capsys.readouterr()
+    assert out.split() == listed.replace(", published", "").split()
+    assert err.splitlines()[0] == f"error: {repodata}: cannot be read: Is a directory"
+
+
 def test_an_artifact_that_one_may_not_read_is_not_called_missing(
     made: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
