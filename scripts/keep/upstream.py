@@ -257,14 +257,13 @@ def _page_outcomes(
             if not files:
                 yield _finding(Drift.WITHDRAWN, each)
                 continue
-            now, file = next(reversed(files.items()))
-            if sha256 in files:  # another one may have its name
-                now, file = sha256, files[sha256]
+            # A page may list a name twice: the locked bytes count, else the last.
+            now = sha256 if sha256 in files else next(reversed(files))
             if sha256 and now and sha256 != now:
                 sides = {"locked": sha256, "upstream": printable(now)}
                 yield _finding(Drift.REUPLOADED, each, FieldChange(field="sha256", **sides))
-            if file.yanked is not None:
-                yield _finding(Drift.YANKED, each, reason=printable(file.yanked) or None)
+            if (yanked := files[now].yanked) is not None:
+                yield _finding(Drift.YANKED, each, reason=printable(yanked) or None)
 
 
 def _file_outcomes(

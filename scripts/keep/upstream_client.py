@@ -64,7 +64,7 @@ _Key = TypeVar("_Key")
 
 
 Page = Sequence[PageLink]
-"""The files of a project, by name."""
+"""The files of a project, as its page lists them: one may be there twice."""
 
 
 class UpstreamClient:

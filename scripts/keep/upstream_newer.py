@@ -233,12 +233,11 @@ def _newer_pypi(
             row = rows[name]
             locked, page = parse_version(row.version), pages.get((row.index or "", name), ())
             unwanted = {True: options.no_binary, False: options.no_build}
-            files = (
-                link
+            versions = {
+                _version_of(link, python)
                 for link in page
                 if {name, "*"}.isdisjoint(unwanted[link.name.endswith(".whl")])
-            )
-            versions = {_version_of(each, python) for each in files}
+            }
             newer = {x for x in versions if x is not None and locked is not None and x > locked}
             for _, specifier in asked[name]:
                 takes_early = _TAKES_EARLY.get(options.prerelease_mode, bool(specifier.prereleases))

@@ -233,24 +233,21 @@ def with_help_left(finding: Finding, results: Mapping[Level, LevelResult]) -> Fi
 
     `closure` believes the records, so of what is wrong with them it would blame the lock.
     """
-    index = (
-        results.get(Level.INDEX, LevelResult()).findings if finding.level is Level.CLOSURE else ()
-    )
-    is_of_index = any(each.places & finding.places for each in index)
-    if is_of_index and finding.problem.help != "pixi run index":  # which `index` has told, too
-        advice = f"mend first what {Level.INDEX} found"
-        return replace(finding, problem=replace(finding.problem, help=advice))
-    levels = (finding.problem.help or "").removeprefix(_LOOK_AT).split(",")
-    if finding.level not in _WHERE_ALL_PASSED or not set(levels) <= set(Level):
-        return finding
-    failed = [
+    found = {
         level
-        for level in map(Level, levels)
-        if level in results and any(x.places & finding.places for x in results[level].findings)
-    ]
+        for level, result in results.items()
+        if any(each.places & finding.places for each in result.findings)
+    }
+    levels = (finding.problem.help or "").removeprefix(_LOOK_AT).split(",")
+    if finding.level is Level.CLOSURE and Level.INDEX in found:
+        if levels == ["pixi run index"]:  # which `index` has told, too
+            return finding
+        levels = [Level.INDEX]
+    elif finding.level not in _WHERE_ALL_PASSED or not set(levels) <= set(Level):
+        return finding
     left = [level for level in map(Level, levels) if level not in results]
-    advice = look_at(*left) if left else _WHERE_ALL_PASSED[finding.level]
-    if failed:
+    advice = look_at(*left) if left else _WHERE_ALL_PASSED.get(finding.level)
+    if failed := [level for level in levels if level in found]:
         advice = f"mend first what {' and '.join(failed)} found"
     return replace(finding, problem=replace(finding.problem, help=advice))
 
