@@ -279,10 +279,10 @@ def _secrets_sent(diagnoses: Iterable[Diagnosis]) -> tuple[str, ...]:
     """Warn of what pixi hands to a mirror: the user and password of a URL in the lock."""
     found = dict[str, None]()
     for each in (x for x in all_verdicts(diagnoses) if not x.inside):
-        urls: tuple[str | None, ...] = (each.url.rsplit("/", 2)[0],)
+        urls = [each.url.rsplit("/", 2)[0]]
         if isinstance(each.package, PypiRecord):
-            urls = (each.package.index, each.package.location)
-        found |= {redact(url): None for url in urls if url and "@" in urlsplit(url).netloc}
+            urls = [each.package.index or "", each.package.location]
+        found |= {redact(url): None for url in urls if "@" in urlsplit(url).netloc}
     return tuple(
         f"warning: the lock has a user or password for {each}, which pixi sends to whatever"
         " [mirrors] names in its place"

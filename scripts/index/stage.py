@@ -72,9 +72,9 @@ def index(
     """Bring the index of every channel up to date; do nothing where it is.
 
     `extra_records` are of artifacts that no index in this layout has yet. `dropping` are taken out
-    of it, and the caller removes what is due. What it no longer names waits for its removal: who is
-    at work finds it. Raises a MirrorError, with nothing changed, where an artifact is missing (exit
-    code 2; a `dry_run` does no more), cannot be opened (1), or the indexer is not right (4).
+    of it, and the caller removes what is due; the rest waits, so that clients at work still find
+    it. Raises a MirrorError, with nothing changed, where an artifact is missing (exit code 2; a
+    `dry_run` looks for no more) or cannot be opened (1), or the indexer fails (4).
     """
     place, folder = workspace.place, workspace.place.folder
     with disk_errors(folder, SEE_TO_DISK):

@@ -68,9 +68,9 @@ def take_snapshot(
 ) -> Report:
     """Leave a snapshot of what the index names now; name the newest where that is the same.
 
-    To be called by who holds the channel's lock file: the task `made_by`. Its `locks` tell where
-    artifacts are from; `restored`, an earlier snapshot with the same files, gives its own, and is
-    followed by another whatever the newest holds. The report has the problem if the disk refuses.
+    To be called by who holds the channel's lock file. `locks` tell where artifacts are from.
+    `restored` is an earlier one with the same files, whose locks a new one takes over, whatever the
+    newest holds. Without an index none is taken. If the disk refuses, the report has the problem.
     """
     place = workspace.place
     try:

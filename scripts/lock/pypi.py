@@ -85,13 +85,11 @@ def with_index(records: tuple[PypiRecord, ...], pages: tuple[str, ...]) -> tuple
     """
     if len(pages) != 1:
         return records
-    is_pypi = pages[0] == DEFAULT_INDEX
-    records = tuple(
-        dataclasses.replace(x, index=None)
-        if is_pypi and x.index and x.location.startswith(_PYPI_FILES)
-        else x
-        for x in records
-    )
+    if pages == (DEFAULT_INDEX,):
+        records = tuple(
+            dataclasses.replace(each, index=None) if each.location.startswith(_PYPI_FILES) else each
+            for each in records
+        )
     return tuple(one for each in records for one in of_every_index(each, pages))
 
 
