@@ -123,7 +123,7 @@ class Router:
 
         For a URL without a password of its own, which the server has denied us.
         """
-        has_password = ":" in urlsplit(url).netloc.rpartition("@")[0]
+        has_password = urlsplit(url).password is not None
         credential = None if has_password else self._indexes.for_url(url)
         if credential is None:
             return None
