@@ -260,19 +260,19 @@ def kind_of_error(error: Exception) -> ErrorKind:
     from urllib3 import exceptions as of_urllib3
 
     inner, kind = _innermost(error), ErrorKind.CUT_OFF
+    of_tls = _BY_VERIFY_CODE.get(getattr(inner, "verify_code", None), ErrorKind.TLS_UNTRUSTED)
     hung_up = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
     bad_url = (of_requests.InvalidURL, of_requests.InvalidSchema)
     if isinstance(error, of_requests.SSLError):
         if type(inner).__name__ == "CertificateError":  # which is urllib3's own
             kind = ErrorKind.TLS_NAME
         elif not isinstance(inner, hung_up):
-            code = getattr(inner, "verify_code", None)
-            kind = _BY_VERIFY_CODE.get(code, ErrorKind.TLS_UNTRUSTED)
+            kind = of_tls
     elif isinstance(error, of_requests.ProxyError):
         wants = "Tunnel connection failed: 407" in str(inner)
         kind = ErrorKind.PROXY_CREDENTIALS if wants else ErrorKind.PROXY
-        if getattr(inner, "verify_code", None) not in _BY_VERIFY_CODE:  # that of an https proxy
-            kind = ErrorKind.TLS_UNTRUSTED
+        if of_tls in {ErrorKind.TLS_UNTRUSTED, ErrorKind.TLS_EXPIRED}:  # of an https proxy's own
+            kind = of_tls
     elif isinstance(error, bad_url) or not isinstance(error, of_requests.RequestException):
         kind = ErrorKind.BAD_URL  # or a host that is no name
     elif isinstance(inner, (of_urllib3.NewConnectionError, of_urllib3.ConnectTimeoutError)):

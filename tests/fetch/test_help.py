@@ -503,18 +503,20 @@ def test_a_proxy_whose_certificate_nobody_trusts(
     lone: Lone, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The help mends it: then that proxy, which connects to nobody, is what is wrong."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(TLS / "server.pem")
-    with Upstream(upstream.folder, tls=context) as secure:
-        lone.configure(f'[proxy-config]\nhttps = "{secure.url}"\n')
-        for trusted, code, help_line in (
-            (
-                OTHER,
-                2,
-                "name a file with the certificate of the server's authority: SSL_CERT_FILE=",
-            ),
-            (CA, 3, "correct HTTPS_PROXY or `[proxy-config]`, or name the host in NO_PROXY; then "),
-        ):
+    for chain, trusted, code, help_line in (
+        ("server", OTHER, 2, "name a file with the certificate of the server's authority: SSL_CER"),
+        (
+            "expired",
+            OTHER,
+            2,
+            "is this machine's clock right (`date`)? if so, the server's keeper ",
+        ),
+        ("server", CA, 3, "correct HTTPS_PROXY or `[proxy-config]`, or name the host in NO_PROXY"),
+    ):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(TLS / f"{chain}.pem")
+        with Upstream(upstream.folder, tls=context) as secure:
+            lone.configure(f'[proxy-config]\nhttps = "{secure.url}"\n')
             monkeypatch.setenv("SSL_CERT_FILE", trusted)
             found, err = lone.fetch("https://conda.example.org/ch")
             lines = err.splitlines()
