@@ -211,9 +211,7 @@ def read_mirror(
     `root` is the lock's folder; `make_router` is for a mirror over HTTP. Raises the error of exit
     code 2 where there is nothing of a conda channel.
     """
-    # What a server may say of all that is not there (S3 does), and of all that is.
-    denied = list[MirrorError]()
-    with _reader(location, make_router, denied) as read:
+    with _reader(location, make_router) as (read, denied):
         read_records = functools.cache(functools.partial(_read_records, read, location))
         mirror = _read_channels(location, root, environments, read_records, denied)
         return _with_pypi(mirror, environments, read)
@@ -308,16 +306,17 @@ def _other_channels(location: MirrorLocation, read: ReadRecords) -> tuple[PurePo
 
 @contextlib.contextmanager
 def _reader(
-    location: MirrorLocation, make_router: Callable[[], Router], denied: list[MirrorError]
-) -> Iterator[ReadFile]:
-    folder = location.folder
+    location: MirrorLocation, make_router: Callable[[], Router]
+) -> Iterator[tuple[ReadFile, Sequence[MirrorError]]]:
+    # What a server may say of all that is not there (S3 does), and of all that is.
+    folder, denied = location.folder, list[MirrorError]()
     if folder is not None:
-        yield lambda path, what: _read_file(folder / path, what)
+        yield lambda path, what: _read_file(folder / path, what), denied
         return
     from scripts.network.http import HttpClient  # brings all of requests along
 
     with contextlib.closing(HttpClient(make_router(), _POLICY)) as client:
-        yield lambda path, what: _fetch(client, location, path, what, denied)
+        yield lambda path, what: _fetch(client, location, path, what, denied), denied
 
 
 def _read_records(
