@@ -20,7 +20,7 @@ from scripts.channel.inventory import cannot_read
 from scripts.channel.state import GOES_ON, Removal, write_removals
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.files import disk_errors, unlink
-from scripts.core.symlinks import refuse_obstacles
+from scripts.core.symlinks import check_output_paths
 
 _TIMES_DIFFER: Final = 2 * 10**9  # nanoseconds; FAT keeps times to two seconds
 _INDEX: Final = ("repodata", "index.")  # how the files are called that name others
@@ -83,7 +83,7 @@ def remove(
     The list is written last: after a kill the next run finds all that is still to be done.
     """
     due = sorted(due, key=lambda each: (not each.path.name.startswith(_INDEX), each.path))
-    refuse_obstacles(place.folder, [each.path for each in due])
+    check_output_paths(place.folder, [each.path for each in due])
     removed = []
     with removal_errors():
         for each in due:

@@ -16,7 +16,7 @@ from typing import Final, NoReturn, TypeVar
 from scripts.core.child_process import program_error
 from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, MirrorError, usage_error
-from scripts.core.invocation import EXTENSION, PROGRAM, as_called, launcher_of
+from scripts.core.invocation import EXTENSION, PROGRAM, as_invoked, launcher_of
 from scripts.core.redact import redact
 from scripts.core.report import Report
 
@@ -46,7 +46,7 @@ class _TaskParser(argparse.ArgumentParser):
 def task_parser(name: str, description: str) -> argparse.ArgumentParser:
     """Make a parser with the options that every task has."""
     parser = _TaskParser(
-        prog=as_called(f"pixi run {name}", os.environ),
+        prog=as_invoked(f"pixi run {name}", os.environ),
         description=description,
         allow_abbrev=False,
     )

@@ -14,7 +14,7 @@ from typing import Final, TextIO
 
 from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.file_name import is_archive_name
-from scripts.core.invocation import as_called
+from scripts.core.invocation import as_invoked
 from scripts.core.redact import printable, redact
 from scripts.core.report import Json, Line, Report, counted, listed
 
@@ -230,13 +230,13 @@ def _shown(text: str) -> str:
 
     In this order: a line separator must not end the URL that a secret is in.
     """
-    return as_called(redact(printable(text, kept="\t\n")), os.environ)
+    return as_invoked(redact(printable(text, kept="\t\n")), os.environ)
 
 
 def _as_shown(value: Json) -> Json:
     """Hide secrets and name commands, as on the screen; JSON escapes for itself."""
     if isinstance(value, str):
-        return as_called(redact(value), os.environ)
+        return as_invoked(redact(value), os.environ)
     if isinstance(value, Mapping):
         return {redact(key): _as_shown(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

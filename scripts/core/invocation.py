@@ -26,7 +26,7 @@ def launcher_of(environ: Mapping[str, str]) -> str | None:
     return launcher if launcher in _LAUNCHERS else None
 
 
-def as_called(text: str, environ: Mapping[str, str]) -> str:
+def as_invoked(text: str, environ: Mapping[str, str]) -> str:
     """Write `./run NAME` for each `pixi run NAME` where that launcher started us."""
     launcher = launcher_of(environ)
     return text if launcher is None else _PIXI_RUN.sub(f"{launcher} ", text)

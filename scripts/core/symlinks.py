@@ -31,7 +31,7 @@ _ALL_BUT_A_FOLDER: Final = frozenset({"file", "link", "other"})  # a rename repl
 _PLAIN: Final = frozenset({"file", "folder"})
 
 
-def refuse_obstacles(
+def check_output_paths(
     folder: Path, files: Iterable[PurePosixPath], folders: Iterable[PurePosixPath] = ()
 ) -> None:
     """Raise the error of exit code 2 where one of these, relative to `folder`, cannot be written.

@@ -32,7 +32,7 @@ from scripts.core.files import exists
 from scripts.core.invocation import launcher_of
 from scripts.core.redact import redact
 from scripts.core.report import Json, Line, Report, counted, human_size
-from scripts.core.symlinks import refuse_obstacles
+from scripts.core.symlinks import check_output_paths
 from scripts.fetch.archives import check_new_archives
 from scripts.fetch.plan import (
     Downloaded,
@@ -189,7 +189,7 @@ def plan_downloads(
     found = check_artifacts(place.folder, artifacts, digests)
     plan = make_plan(artifacts, found)
     to_write = (each.path for each in found if each.status is not ArtifactStatus.RIGHT)
-    refuse_obstacles(place.folder, to_write, folders_of(each.path for each in artifacts))
+    check_output_paths(place.folder, to_write, folders_of(each.path for each in artifacts))
     unsized = [each for each in plan.unsized if not each.is_conda]
     if unsized:
         from scripts.fetch.sizes import ask_sizes, local_sizes, read_sizes

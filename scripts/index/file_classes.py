@@ -28,7 +28,7 @@ from scripts.core.record import PypiRecord, Record
 from scripts.core.report import Json, counted_files, to_json
 from scripts.core.scratch import is_scratch
 from scripts.core.subdir import NOARCH, is_known_subdir
-from scripts.core.symlinks import refuse_obstacles
+from scripts.core.symlinks import check_output_paths
 from scripts.index.pypi_index import read_pypi_index, read_retained
 from scripts.index.pypi_pages import is_pypi_artifact_path, is_pypi_index_path
 from scripts.index.readback import read_repodata_zst
@@ -183,7 +183,7 @@ def refuse_links(folder: Path, channels: Iterable[Channel]) -> None:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             names = [each.name for each in (folder / channel.path).iterdir()]
             subdirs |= {channel.path / name for name in names if is_known_subdir(name)}
-    refuse_obstacles(
+    check_output_paths(
         folder,
         [subdir / name for subdir in subdirs for name in INDEX_FILES],
         [subdir / SHARDS for subdir in subdirs],

@@ -24,7 +24,7 @@ from scripts.core.errors import Problem
 from scripts.core.file_name import parse_file_name
 from scripts.core.files import FileStatus, read_regular
 from scripts.core.record import PypiRecord
-from scripts.core.symlinks import refuse_obstacles
+from scripts.core.symlinks import check_output_paths
 from scripts.fetch.archives import check_new_archives, remembered
 from scripts.index.pypi_pages import (
     INDEX,
@@ -250,7 +250,7 @@ def plan_pypi(
     if files:
         outputs[MAPPING] = render_mapping(pypi.conda_artifacts, _read_mapping(folder, pypi))
     outputs |= render_pages(files.values(), pypi.find_links)
-    refuse_obstacles(folder, outputs)
+    check_output_paths(folder, outputs)
     pages = [each for each in outputs if each.name == PAGE and INDEX not in each.parents]
     check_case(folder, pages, console, may_write=True)
     return PypiPlan(

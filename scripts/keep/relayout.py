@@ -38,7 +38,7 @@ from scripts.core.errors import (
 )
 from scripts.core.files import exists
 from scripts.core.report import Report, counted
-from scripts.core.symlinks import refuse_obstacles
+from scripts.core.symlinks import check_output_paths
 from scripts.fetch.download import place_again
 from scripts.fetch.stage import fetch
 from scripts.index.file_classes import (
@@ -138,7 +138,7 @@ def _link(
     """
     place, digests, named = workspace.place, DigestCache(workspace.place.digests), _named(users)
     prepare(place)
-    refuse_obstacles(place.folder, moved.values())
+    check_output_paths(place.folder, moved.values())
     expected = {}
     for path in moved:  # it must be as its lock says, else as its record
         said, record = named.get(path), indexed[path].artifact if path in indexed else None

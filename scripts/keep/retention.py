@@ -23,7 +23,7 @@ from scripts.core.files import is_dir
 from scripts.core.report import Json, Line, Report, counted, human_size, table
 from scripts.keep.published import ending, read_published
 from scripts.keep.snapshot_locks import LOCKS
-from scripts.keep.snapshot_trees import clear_leftovers, remove_snapshot, remove_tree
+from scripts.keep.snapshot_trees import remove_snapshot, remove_tree, remove_unfinished
 from scripts.keep.snapshots import (
     Snapshot,
     digest_of,
@@ -83,7 +83,7 @@ def prune_trees(
     room = freed_bytes((*before, *of_trees)) - freed_bytes(before)
     if not dry_run:
         with removal_errors():
-            clear_leftovers(place)
+            remove_unfinished(place)
             for each in goes:
                 remove_tree(tree_of(place, each))
     lines: list[Line] = []

@@ -41,7 +41,7 @@ from scripts.core.errors import (
 from scripts.core.files import disk_errors, holds, is_file
 from scripts.core.record import Digest
 from scripts.core.report import Line, Report, counted, counted_files, join_reports
-from scripts.core.symlinks import refuse_obstacles
+from scripts.core.symlinks import check_output_paths
 from scripts.fetch.download import place_again
 from scripts.index.file_classes import files_of_layout, is_index_path
 from scripts.index.publish import publish, staged_files
@@ -124,7 +124,7 @@ def _roll_back(
     if missing and not (is_known and all(each.is_index for each in missing)):
         raise _lost(workspace, target, missing, locks)
     paths = frozenset(each.path for each in files)
-    refuse_obstacles(place.folder, paths)
+    check_output_paths(place.folder, paths)
     prepare(place)
     dropped = _named_until_now(place, state, target, published) - paths
     sources = {x: found[x.path] for x in files if x.path in found}

@@ -135,7 +135,7 @@ def ensure_tree(place: ChannelPaths, newest: Snapshot) -> None:
     """
     if is_dir(tree_of(place, newest)):
         return
-    clear_leftovers(place)
+    remove_unfinished(place)
     before = next((x for x in reversed(read_snapshots(place)) if x.id != newest.id), None)
     files_before = () if before is None else read_snapshot_files(place, before)
     build_tree(place, newest, read_snapshot_files(place, newest), before, files_before)
@@ -166,17 +166,17 @@ def remove_tree(tree: Path) -> None:
 
 
 def remove_snapshot(place: ChannelPaths, record: Path) -> None:
-    """Remove tree, record and locks of a snapshot; killed meanwhile, `clear_leftovers` ends it.
+    """Remove tree, record and locks of a snapshot; killed meanwhile, `remove_unfinished` ends it.
 
     Its record is not read: it may be damaged.
     """
     remove_tree(record.with_suffix(""))
     unlink(later_of(record), missing_ok=True)
     unlink(record, missing_ok=True)
-    clear_leftovers(place)
+    remove_unfinished(place)
 
 
-def clear_leftovers(place: ChannelPaths) -> None:
+def remove_unfinished(place: ChannelPaths) -> None:
     """Remove what killed runs left: trees half built or half removed, or of no record; scratch."""
     clear_scratch(snapshots_folder(place))
     try:

@@ -29,10 +29,10 @@ from scripts.keep.far_side import remove_receipt
 from scripts.keep.snapshot_locks import describe_locks, keep_locks, kept_locks
 from scripts.keep.snapshot_trees import (
     build_tree,
-    clear_leftovers,
     disk_problem,
     ensure_tree,
     mend_tree,
+    remove_unfinished,
 )
 from scripts.keep.snapshots import (
     Snapshot,
@@ -104,7 +104,7 @@ def take_snapshot(
             locks=tuple(lock for lock, _ in described),
             proofs=proofs,
         )
-        clear_leftovers(place)
+        remove_unfinished(place)
         keep_locks(place, snapshot, described, restored or before)
         is_linked = build_tree(place, snapshot, files, before, rows_before)
         if not is_linked and (before is None or is_dir(tree_of(place, before))):

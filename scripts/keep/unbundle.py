@@ -595,7 +595,7 @@ class _Channel:
                 receipt = self.read_back(newest)
                 if last or not isdir(self.state("workspaces")):  # its builder's own, looked at
                     _write(self.state("unbundled.json"), {"id": max(bundle.id, last)})
-                self.refuse_obstacles([*self.removals()])
+                self.check_output_paths([*self.removals()])
                 said = self.let_wait(newest.rows, set(), grace)
                 self.say(f"the channel holds {newest.id} already: {said}")
                 return Outcome(receipt, is_changed=False, signer=by)
@@ -616,7 +616,7 @@ class _Channel:
                     message = f"would lose what {named['manifest']} mirrors here by its lock"
                     help_ = f"mirror that on the builder (`locks`); or elsewhere, and remove {each}"
                     raise Refused(USAGE, self.folder, message, help_, wrong)
-        self.refuse_obstacles([*(each.path for each in bundle.rows), *stale, *self.removals()])
+        self.check_output_paths([*(each.path for each in bundle.rows), *stale, *self.removals()])
         staged = self.stage(folder, bundle, base)
         added = sorted({*added, *(each.path for each, _ in staged)})
         journal = {"id": bundle.id, "before": newest and newest.id, "added": added}
@@ -666,7 +666,7 @@ class _Channel:
         details += [f"it unbundled last {last}"] if last not in {"", newest and newest.id} else []
         raise Refused(FINDINGS, self.folder, message, help_, details)
 
-    def refuse_obstacles(self, paths: "Sequence[str]") -> None:
+    def check_output_paths(self, paths: "Sequence[str]") -> None:
         """Refuse to write through a link, over a folder, or onto another disk than the state's."""
         wrong = [path for path in map(self.of, paths) if _kind(path) == "folder"]
         ours = [self.root, self.state("snapshots"), self.incoming]

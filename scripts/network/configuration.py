@@ -21,7 +21,7 @@ from scripts.core.errors import usage_error
 from scripts.core.files import read_text
 from scripts.core.redact import redact
 from scripts.core.typed_values import Table, load_toml
-from scripts.network.mirrors import Mirrors, origin, path_of
+from scripts.network.mirrors import Mirrors, origin, url_path
 from scripts.workspace.parse import pixi_table, workspace_table
 
 _WHAT: Final = "pixi configuration"
@@ -241,7 +241,7 @@ def _mirror_url(url: str) -> str:
     _ = parts.port  # raises for one that is none
     user, at, _ = parts.netloc.rpartition("@")
     scheme, _, host = origin(url.strip()).partition("://")
-    path = f"{path_of(url.strip()).rstrip('/')}/"
+    path = f"{url_path(url.strip()).rstrip('/')}/"
     return parts._replace(
         scheme=scheme, netloc=f"{user}{at}{host}", path=path, fragment=""
     ).geturl()

@@ -37,7 +37,7 @@ def mirror_urls(
     if rule is None:
         return (url,)
     prefix, replacements = rule
-    path, below = path_of(url), urlsplit(prefix).path
+    path, below = url_path(url), urlsplit(prefix).path
     if not replacements:
         raise usage_error(
             f"mirrors.{redact(prefix)}",
@@ -52,7 +52,7 @@ def mirror_rule(mirrors: Mirrors, url: str) -> tuple[str, tuple[str, ...]] | Non
     """Return the longest prefix that matches a URL, and its replacements; None: none does."""
     if "://" not in url:
         return None
-    path = path_of(url)
+    path = url_path(url)
     fitting = {
         urlsplit(prefix).path: (prefix, replacements)
         for prefix, replacements in mirrors
@@ -70,7 +70,7 @@ def _joined(mirror: str, rest: str, url: str) -> str:
     return base._replace(netloc=netloc, path=path, query=original.query or base.query).geturl()
 
 
-def path_of(url: str) -> str:
+def url_path(url: str) -> str:
     """Return the path of a URL as rattler's URLs have it; what is encoded stays so."""
     return quote(urlsplit(url).path, safe="!$%&'()*+,/:;=@[]^|") or "/"
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from scripts.channel.removals import now
 from scripts.core.errors import Problem, usage_problem
 from scripts.core.files import hash_file, write_atomically
-from scripts.core.invocation import as_called, version
+from scripts.core.invocation import as_invoked, version
 from scripts.core.record import Digest
 from scripts.core.redact import code_fence, escape_markdown, printable, redact, without_secrets
 from scripts.core.report import Report, counted, flattened, human_size, join_reports
@@ -123,7 +123,7 @@ def templates(suffix: str, folder: Path = Path()) -> Environment:
     environment.globals["form"] = f"transfer{suffix}.j2"
     environment.filters |= {
         # fit to be shown to anybody: no secrets, nothing that acts on a terminal
-        "plain": lambda text: as_called(redact(printable(str(text))), os.environ),
+        "plain": lambda text: as_invoked(redact(printable(str(text))), os.environ),
         "markdown": escape_markdown,
         "fence": lambda lines: code_fence("\n".join(lines), 3),
         "seconds": seconds_text,

@@ -9,7 +9,7 @@ import pytest
 from scripts.core.command import task_parser
 from scripts.core.console import Console, render_json
 from scripts.core.errors import ExitCode, Problem
-from scripts.core.invocation import LAUNCHER_VARIABLE, as_called
+from scripts.core.invocation import LAUNCHER_VARIABLE, as_invoked
 from scripts.core.report import Report
 
 SAID = "run `pixi run fetch` again; `pixi run --frozen x` and `pixi lock` are pixi's own"
@@ -17,14 +17,14 @@ SAID = "run `pixi run fetch` again; `pixi run --frozen x` and `pixi lock` are pi
 
 @pytest.mark.parametrize("launcher", ["./run", "run", "pixi-mirror", "pixi mirror"])
 def test_started_by_the_launcher(launcher: str) -> None:
-    assert as_called(SAID, {LAUNCHER_VARIABLE: launcher}) == SAID.replace(
+    assert as_invoked(SAID, {LAUNCHER_VARIABLE: launcher}) == SAID.replace(
         "pixi run fetch", f"{launcher} fetch"
     )
 
 
 @pytest.mark.parametrize("environ", [{}, {LAUNCHER_VARIABLE: ""}, {LAUNCHER_VARIABLE: "rm -r"}])
 def test_else_it_is_pixi(environ: dict[str, str]) -> None:
-    assert as_called(SAID, environ) == SAID
+    assert as_invoked(SAID, environ) == SAID
 
 
 def test_in_help_and_usage(

@@ -9,7 +9,7 @@ import pytest
 
 from scripts.core.channel_paths import ChannelPaths, channel_paths
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.core.symlinks import refuse_obstacles, refuse_odd_state
+from scripts.core.symlinks import check_output_paths, refuse_odd_state
 
 AGAIN = "help: remove it, then run this again"
 
@@ -23,7 +23,7 @@ def link(path: Path, target: Path) -> None:
 
 def refusal(folder: Path, *files: str, folders: tuple[str, ...] = ()) -> str:
     with pytest.raises(MirrorError) as caught:
-        refuse_obstacles(folder, map(PurePosixPath, files), map(PurePosixPath, folders))
+        check_output_paths(folder, map(PurePosixPath, files), map(PurePosixPath, folders))
     assert {problem.code for problem in caught.value.problems} == {ExitCode.USAGE}
     return str(caught.value)
 
@@ -32,8 +32,8 @@ def test_a_channel_as_it_should_be(tmp_path: Path) -> None:
     (tmp_path / "noarch" / "shards").mkdir(parents=True)
     (tmp_path / "noarch" / "a").touch()
     files = [PurePosixPath("noarch/a"), PurePosixPath("noarch/b"), PurePosixPath("win-64/c")]
-    refuse_obstacles(tmp_path, files, [PurePosixPath("noarch/shards")])
-    refuse_obstacles(tmp_path / "missing", files)
+    check_output_paths(tmp_path, files, [PurePosixPath("noarch/shards")])
+    check_output_paths(tmp_path / "missing", files)
 
 
 def test_links_in_place_of_folders(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_link_far_above(tmp_path: Path) -> None:
 
 def test_a_link_in_place_of_a_file_is_replaced_by_a_rename(tmp_path: Path) -> None:
     link(tmp_path / "a", tmp_path)
-    refuse_obstacles(tmp_path, [PurePosixPath("a")])
+    check_output_paths(tmp_path, [PurePosixPath("a")])
 
 
 def test_files_and_folders_in_each_others_place(tmp_path: Path) -> None:
