@@ -35,7 +35,7 @@ from scripts.verify.findings import (
     said_lines,
     with_places,
 )
-from scripts.verify.install.sandbox import sandbox_environment
+from scripts.verify.install.sandbox import certificates, sandbox_environment
 from scripts.verify.plan import PackageSet, Root, plan_builds, plan_sets
 from scripts.verify.proofs import NO_PROOFS, Proofs
 from scripts.verify.pypi_closure import prove_pypi, pypi_dependencies
@@ -87,7 +87,7 @@ def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> Le
             "cache": str(scratch),
             "sets": [_question(each) for each in sets],
         }
-        environment = sandbox_environment(scratch / "home", {})
+        environment = sandbox_environment(scratch / "home", certificates())
         reply: Any = call_rattler("prove_closed", arguments, environment)
     of_pypi = prove_pypi(sets)
     said = ((each, place) for place, (problems, _) in of_pypi.items() for each in problems)

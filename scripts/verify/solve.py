@@ -38,7 +38,7 @@ from scripts.verify.findings import (
     with_places,
 )
 from scripts.verify.install.clients import find_program
-from scripts.verify.install.sandbox import sandbox, sandbox_environment
+from scripts.verify.install.sandbox import certificates, sandbox, sandbox_environment
 from scripts.verify.plan import PackageSet, Root, plan_sets
 from scripts.verify.proofs import Proofs
 from scripts.verify.pypi_solve import (
@@ -139,7 +139,7 @@ def _solve(
             reply: Any = call_rattler(
                 "solve",
                 {"cache": str(scratch / "cache"), "questions": questions},
-                sandbox_environment(scratch / "home", {}),
+                sandbox_environment(scratch / "home", certificates()),
                 sandbox().command,
             )
         replies = iter(reply)

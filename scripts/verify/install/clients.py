@@ -56,7 +56,12 @@ from scripts.verify.install.mirrors import (
     render_config,
 )
 from scripts.verify.install.plan import InstallJob
-from scripts.verify.install.sandbox import run_sandboxed, sandbox, sandbox_environment
+from scripts.verify.install.sandbox import (
+    certificates,
+    run_sandboxed,
+    sandbox,
+    sandbox_environment,
+)
 from scripts.workspace.pixi import find_pixi
 from scripts.workspace.virtual_packages import is_default
 from scripts.workspace.workspace import Workspace
@@ -219,7 +224,7 @@ def _environment(
     home = scratch / "home"
     home.mkdir(parents=True, exist_ok=True)
     own = {name: text.format(scratch) for name, text in _VARIABLES[client].items()}
-    return sandbox_environment(home, {**dict(job.overrides), **own, **dict(more)})
+    return sandbox_environment(home, {**certificates(), **dict(job.overrides), **own, **dict(more)})
 
 
 def _outcome(job: InstallJob, client: Client, done: Done) -> tuple[Problem, ...]:

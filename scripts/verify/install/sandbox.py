@@ -87,11 +87,8 @@ def sandbox_environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
     """Return the variables for a program with `home` for its home and no way to the network.
 
     Its temporary files go where ours do: other programs do not, as Python does, look for a folder
-    that may be written to where TMPDIR is none. Nobody is asked over TLS, but without any
-    certificate rattler makes no client, and pixi panics.
+    that may be written to where TMPDIR is none.
     """
-    from requests.utils import DEFAULT_CA_BUNDLE_PATH
-
     kept = {
         name: text
         for name, text in pixi_environment(os.environ).items()
@@ -101,8 +98,17 @@ def sandbox_environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
     proxies = {name: _REFUSING for each in _PROXIES for name in (each, each.upper())}
     temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary_folder()))
     fixed = {"no_proxy": _LOOPBACK, "NO_PROXY": _LOOPBACK, "PYTHONNOUSERSITE": "1"}
-    fixed["SSL_CERT_FILE"] = DEFAULT_CA_BUNDLE_PATH
     return kept | folders | temporary | proxies | fixed | dict(more)
+
+
+def certificates() -> dict[str, str]:
+    """Return the variable that names Mozilla's, for what solves and installs.
+
+    Nobody is asked over TLS, but without any certificate rattler makes no client, and pixi panics.
+    """
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH  # which takes longer to load than a version
+
+    return {"SSL_CERT_FILE": DEFAULT_CA_BUNDLE_PATH}
 
 
 def run_sandboxed(

@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 
 from scripts.core import loopback_server
-from scripts.verify.install.sandbox import Sandbox, run_sandboxed, sandbox, sandbox_environment
+from scripts.verify.install.sandbox import (
+    Sandbox,
+    certificates,
+    run_sandboxed,
+    sandbox,
+    sandbox_environment,
+)
 
 SERVED = Path(loopback_server.__file__)
 CONNECT = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)"
@@ -38,9 +44,9 @@ def test_no_network_is_reached(tmp_path: Path) -> None:
 
 
 def test_the_environment_is_no_one_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    certificates = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    trusted = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
     others = ("PIXI_CACHE_DIR", "RATTLER_AUTH_FILE", "CONDA_PKGS_DIRS", "XDG_CACHE_HOME")
-    for name in (*certificates, *others):
+    for name in (*trusted, *others):
         monkeypatch.setenv(name, "the user's")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.org")
     monkeypatch.setenv("CONDA_OVERRIDE_CUDA", "9")
@@ -49,7 +55,8 @@ def test_the_environment_is_no_one_s(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "the user's" not in environment.values()
     assert environment["HTTPS_PROXY"] == environment["https_proxy"] == "http://127.0.0.1:9"
     assert environment["HOME"] == str(tmp_path)
-    assert Path(environment["SSL_CERT_FILE"]).is_file()
+    assert environment.keys().isdisjoint(trusted)
+    assert Path(certificates()["SSL_CERT_FILE"]).is_file()
     assert environment["OTHER"] == "stays"
     overrides = {name: text for name, text in environment.items() if name.startswith("CONDA_")}
     assert overrides == {"CONDA_OVERRIDE_GLIBC": "2.28"}
