@@ -152,16 +152,16 @@ def test_nor_where_it_is_of_pypi(
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
         return read_regular(path, limit)
 
-    monkeypatch.setattr("scripts.index.readback.read_regular", failing)
     level = ["--manifest-path", str(pypi_world.mirror.root), "--level", "index", "-q"]
     capsys.readouterr()
-    assert verify.main(level) == 2
+    with monkeypatch.context() as patched:
+        patched.setattr("scripts.index.readback.read_regular", failing)
+        assert verify.main(level) == 2
     assert capsys.readouterr().err == (
         f"error: {name}: cannot be read: {os.strerror(errno.EIO)}\n{DISK}"
     )
     file.unlink()
     file.mkdir()
-    monkeypatch.undo()
     assert verify.main(level) == 1
     assert capsys.readouterr().err == (
         f"error: {name}: a folder is where a file must go\nhelp: remove it, then pixi run index\n"
