@@ -233,21 +233,21 @@ def with_help_left(finding: Finding, results: Mapping[Level, LevelResult]) -> Fi
 
     `closure` believes the records, so of what is wrong with them it would blame the lock.
     """
-    found = {
-        level
-        for level, result in results.items()
-        if any(each.places & finding.places for each in result.findings)
-    }
-    levels = (finding.problem.help or "").removeprefix(_LOOK_AT).split(",")
-    if finding.level is Level.CLOSURE and Level.INDEX in found:
-        if levels == ["pixi run index"]:  # which `index` has told, too
-            return finding
-        levels = [Level.INDEX]
-    elif finding.level not in _WHERE_ALL_PASSED or not set(levels) <= set(Level):
+
+    def has_found(level: Level) -> bool:
+        there = results[level].findings if level in results else ()
+        return any(each.places & finding.places for each in there)
+
+    said = (finding.problem.help or "").removeprefix(_LOOK_AT).split(",")
+    # What says `pixi run index` already, `index` has told, too.
+    if finding.level is Level.CLOSURE and said != ["pixi run index"] and has_found(Level.INDEX):
+        said = [Level.INDEX]
+    elif finding.level not in _WHERE_ALL_PASSED or not set(said) <= set(Level):
         return finding
-    left = [level for level in map(Level, levels) if level not in results]
+    levels = [*map(Level, said)]
+    left = [level for level in levels if level not in results]
     advice = look_at(*left) if left else _WHERE_ALL_PASSED.get(finding.level)
-    if failed := [level for level in levels if level in found]:
+    if failed := [level for level in levels if has_found(level)]:
         advice = f"mend first what {' and '.join(failed)} found"
     return replace(finding, problem=replace(finding.problem, help=advice))
 
