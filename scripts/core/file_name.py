@@ -11,7 +11,6 @@ EXTENSIONS: Final = (".conda", ".tar.bz2")
 
 # Looser than CEP 26 (old channels have capitals), yet nothing that could leave a folder or mean
 # something to a file system: no slash, backslash, colon, control character or leading dot.
-_SAFE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!~=-]*\Z")
 _PART: Final = "[A-Za-z0-9_.+!~=]+"
 _ARTIFACT: Final = re.compile(
     rf"([A-Za-z0-9_][A-Za-z0-9_.+!~=-]*)-({_PART})-({_PART})(\.conda|\.tar\.bz2)"
@@ -41,11 +40,6 @@ class FileName:
 def is_archive_name(text: str) -> bool:
     """Tell whether a name has the extension of a conda artifact."""
     return text.endswith(EXTENSIONS)
-
-
-def is_safe_name(text: str) -> bool:
-    """Tell whether this can be the name of a file or folder in the channel on every system."""
-    return len(text) <= _LONGEST and ".." not in text.split("/") and bool(_SAFE.match(text))
 
 
 def is_artifact_name(text: str) -> bool:

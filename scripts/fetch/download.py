@@ -8,9 +8,8 @@ import errno
 import hashlib
 import os
 import threading
-import time
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -33,6 +32,7 @@ from scripts.network.content import (
     decode,
     read_chunks,
 )
+from scripts.network.documents import ask_in_turn, with_keyring
 from scripts.network.errors import (
     LOCAL,
     WRONG,
@@ -42,7 +42,7 @@ from scripts.network.errors import (
     shortened,
     web_page_error,
 )
-from scripts.network.retry import MOST_WRONG, HostHealth, RetryPolicy, backoff_delay
+from scripts.network.retry import HostHealth, RetryPolicy
 from scripts.network.router import Router
 
 # How much longer a file may be that somebody has packed, though it cannot be packed further.
@@ -86,8 +86,6 @@ class Download:
     context: DownloadContext
     received: int = 0
     retries: int = 0
-    by_rattler: set[str] = field(default_factory=set)
-    """Sources that wanted credentials which only rattler may have."""
 
     def run(self) -> Downloaded:
         """Try every location of the lock; raises the last DownloadError, or StoppedError."""
@@ -110,44 +108,23 @@ class Download:
         """Ask one location's sources in turn until the right bytes are there."""
         health, router, policy = self.context.health, self.context.router, self.context.policy
         sources = sorted(router.sources(url), key=health.failures)
-        tries, wrong = max(policy.total, len(sources)), 0
-        denials: dict[str, DownloadError] = {}  # by source, before rattler asked
-        for attempt in range(1, tries + 1):
-            source = sources[(attempt - 1) % len(sources)]
-            began = time.monotonic()
-            try:
-                return self._place(part, self._fill(source, part))
-            except DownloadError as failed:
-                error = failed
-            error.source, status = source, error.status
-            health.failed(source, error, began)
-            wrong += error.kind in WRONG
-            elsewhere = attempt < len(sources)
-            is_new_way = False
-            if status is not None and source not in self.by_rattler:
-                is_new_way = router.credentials.may_be_in_keyring(source, status)
-            may_retry = error.is_retryable and wrong < MOST_WRONG
-            may_differ = elsewhere and status is None and error.kind not in LOCAL
-            if attempt == tries or all(map(health.is_down, sources)):
-                break
-            if not (may_retry or may_differ or is_new_way):
-                break
-            if is_new_way:
-                self.by_rattler.add(source)
-                denials[source] = error
-            self.retries += 1
-            at_once = elsewhere or is_new_way
-            if self.context.stop.wait(0 if at_once else backoff_delay(attempt + 1, error, policy)):
-                raise StoppedError
-        denial = denials.get(error.source or "", error)
-        if denial.status == error.status:  # rattler does not tell the server's own words
-            error = denial
-        if error.source is not None:
-            led = router.mirror_details(url, error.source)
+
+        def ask(source: str) -> Downloaded:
+            return self._place(part, self._fill(source, part))
+
+        try:
+            return ask_in_turn(sources, ask, policy, health, self._wait, is_artifact=True)
+        except DownloadError as error:
+            led = router.mirror_details(url, error.source or url)
             is_gone = led and error.kind is ErrorKind.GONE
             kind = ErrorKind.GONE_FROM_MIRROR if is_gone else error.kind
-            raise dataclasses.replace(error, kind=kind, details=(*error.details, *led))
-        raise error
+            raise dataclasses.replace(error, kind=kind, details=(*error.details, *led)) from None
+
+    def _wait(self, seconds: float) -> None:
+        """Wait before a further try, unless the run is ending."""
+        self.retries += 1
+        if self.context.stop.wait(seconds):
+            raise StoppedError
 
     def _fill(self, source: str, part: PartFile) -> Body:
         """Write a source's bytes into the part, behind those it has where the source can."""
@@ -156,20 +133,18 @@ class Download:
             part.restart()  # without a digest nothing could tell that two halves belong together
         if size is not None and part.size == size:
             return Body()  # whole since an earlier run; its digest is looked at next
-        if down := health.is_down(source):
-            raise down
-        if source in self.by_rattler or router.credentials.needs_rattler(source):
-            part.restart()
-            refuse_placeholder(source)
-            with health.body_from(source):
-                router.rattler.download(source, part.path)
-            part.reread()
-            return Body()
         path = local_path(source, self.context.root)
-        if path is None:
-            body = self._open(source, part)
-        else:
+        if path is not None:
             body = Body(chunks=read_chunks(path, is_mirror=source not in self.artifact.urls))
+        elif router.credentials.needs_rattler(source):
+            body = self._by_rattler(source, part)
+        else:
+            body = with_keyring(
+                source,
+                router,
+                lambda: self._open(source, part),
+                lambda: self._by_rattler(source, part),
+            )
         if body.start != part.size:
             part.restart()
         with contextlib.closing(body.chunks), health.body_from(source):
@@ -179,6 +154,15 @@ class Download:
             cut = DownloadError(ErrorKind.CUT_OFF, "ended too soon", sizes)
             raise web_page_error() if body.is_page else cut
         return body
+
+    def _by_rattler(self, source: str, part: PartFile) -> Body:
+        """Write the part with credentials that only rattler may have, or by its transports."""
+        refuse_placeholder(source)
+        part.restart()
+        with self.context.health.body_from(source):
+            self.context.router.rattler.download(source, part.path)
+        part.reread()
+        return Body(start=part.size)
 
     def _open(self, source: str, part: PartFile) -> Body:
         """Open the body, from its beginning where the source cannot go on behind the part."""

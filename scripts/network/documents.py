@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from scripts.core.scratch import scratch_folder
 from scripts.lock.location import local_path
 from scripts.network.content import SUPPORTED_ENCODINGS, Body, NotEncodedError, decode, read_chunks
-from scripts.network.errors import WRONG, DownloadError, ErrorKind, web_page_error
+from scripts.network.errors import LOCAL, WRONG, DownloadError, ErrorKind, web_page_error
 from scripts.network.retry import MOST_WRONG, HostHealth, RetryPolicy, backoff_delay
 
 if TYPE_CHECKING:
@@ -65,11 +65,16 @@ def ask_in_turn(
     ask: Callable[[str], _Answer],
     policy: RetryPolicy,
     health: HostHealth | None = None,
+    wait: Callable[[float], object] = time.sleep,
+    *,
+    is_artifact: bool = False,
 ) -> _Answer:
     """Ask one source after the other, and again where that may help; return the first answer.
 
-    Raises the last DownloadError, of a kind in ABSENT only where no source failed otherwise.
-    `health` is of the servers asked so far: one that is down is not asked again.
+    Raises the last DownloadError, of a kind in ABSENT only where no source failed otherwise; one of
+    this machine at once. `health` is of the servers asked so far: one that is down is not asked
+    again. `wait` is called before each further try, with the seconds until then. `is_artifact`: as
+    in pixi, what a server denies or lacks is the answer, whatever the next one has.
     """
     health, errors, left = health or HostHealth(policy), dict[str, DownloadError](), list(sources)
     tries, wrong = max(policy.total, len(sources)), Counter[str]()
@@ -85,13 +90,17 @@ def ask_in_turn(
         except DownloadError as error:
             error.source, errors[source] = source, error
             wrong[source] += error.kind in WRONG
+            is_answer = is_artifact and error.status is not None and not error.is_retryable
+            if error.kind in LOCAL or is_answer:
+                raise
             if not down:
                 health.failed(source, error, began)
                 left += [source] if error.is_retryable and wrong[source] < MOST_WRONG else []
             if not left:
                 break
-            if len(sources) <= attempt < tries:
-                time.sleep(backoff_delay(attempt + 1, error, policy))
+            if attempt < tries:
+                is_new = attempt < len(sources)
+                wait(0.0 if is_new else backoff_delay(attempt + 1, error, policy))
     raise min(reversed(errors.values()), key=lambda each: each.kind in ABSENT)
 
 
@@ -116,21 +125,36 @@ def read_document(
     if router.credentials.needs_rattler(source):
         return _by_rattler(source, router)
     etag, modified = (None, None) if last is None else (last.etag, last.modified)
-    try:
+
+    def ask() -> Document | None:
         answer = client.get_unless(source, etag=etag, modified=modified, accept=accept)
+        if answer is None:
+            return None
+        body, headers = answer
+        found = read_whole(body, largest, what, accept)
+        return replace(found, etag=headers.get("ETag"), modified=headers.get("Last-Modified"))
+
+    return with_keyring(source, router, ask, lambda: _by_rattler(source, router))
+
+
+def with_keyring(
+    source: str,
+    router: Router,
+    ask: Callable[[], _Answer],
+    by_rattler: Callable[[], _Answer],
+) -> _Answer:
+    """Ask a source; where it denies us, have rattler ask with what the keyring may hold."""
+    try:
+        return ask()
     except DownloadError as error:
-        if error.status and router.credentials.may_be_in_keyring(source, error.status):
-            try:
-                return _by_rattler(source, router)
-            except DownloadError as denied:
-                if denied.status != error.status:  # else it tells less of the same
-                    raise
-        raise
-    if answer is None:
-        return None
-    body, headers = answer
-    found = read_whole(body, largest, what, accept)
-    return replace(found, etag=headers.get("ETag"), modified=headers.get("Last-Modified"))
+        if not error.status or not router.credentials.may_be_in_keyring(source, error.status):
+            raise
+        try:
+            return by_rattler()
+        except DownloadError as denied:
+            if denied.status == error.status:  # it tells less of the same
+                raise error from None
+            raise
 
 
 def read_whole(body: Body, largest: int, what: str, accept: str | None = None) -> Document:

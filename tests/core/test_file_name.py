@@ -7,14 +7,13 @@ import string
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scripts.core.file_name import (
     EXTENSIONS,
     FileName,
     is_archive_name,
-    is_safe_name,
     parse_file_name,
 )
 from tests.support.template import ROOT
@@ -137,24 +136,11 @@ def test_no_dangerous_character_anywhere(at: int, odd: str) -> None:
     assert parse_file_name(GOOD[:at] + odd + GOOD[at:]) is None
 
 
-@settings(deadline=None)
-@given(st.text(max_size=30), st.sampled_from(["/", "\\", "\0", ":"]), st.text(max_size=30))
-def test_no_name_of_a_file_holds_a_separator(head: str, odd: str, tail: str) -> None:
-    assume(head + tail)
-    assert not is_safe_name(head + odd + tail)
-
-
 def test_the_longest_name() -> None:
     longest = "a" * (255 - len("-1-0.conda")) + "-1-0.conda"
     assert len(longest) == 255
     assert str(parse_file_name(longest)) == longest
     assert parse_file_name("a" + longest) is None
-
-
-@pytest.mark.parametrize("text", ["..", ".", "", ".x", "a/..", "x" * 256])
-def test_unsafe_names(text: str) -> None:
-    assert not is_safe_name(text)
-    assert is_safe_name("repodata.json")  # control
 
 
 def test_every_name_in_the_real_locks_reads() -> None:
