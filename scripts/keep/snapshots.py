@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -22,7 +22,7 @@ from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_paths import ChannelPaths, Layout
 from scripts.core.errors import MirrorError, first_details, usage_error, usage_problem
 from scripts.core.files import exists, write_atomically
-from scripts.core.report import to_json
+from scripts.core.report import Json, to_json
 from scripts.keep.unbundle import content_digest
 
 ROLLBACK: Final = "rollback"
@@ -296,20 +296,12 @@ def _records(place: ChannelPaths) -> list[Path]:
     return [each for each in found if is_snapshot_id(each.stem)]
 
 
-def summary_of(snapshot: Snapshot) -> dict[str, str | int]:
+def summary_of(snapshot: Snapshot) -> dict[str, Json]:
     """Describe a snapshot as its record and `bundle.json` have it."""
-    return {
-        "id": snapshot.id,
-        "created": snapshot.created.isoformat(),
-        "layout": snapshot.layout,
-        "content-digest": snapshot.content_digest,
-        "files": snapshot.files,
-        "artifacts": snapshot.artifacts,
-        "bytes": snapshot.size,
-    }
+    return {key: to_json(getattr(snapshot, name)) for key, name, _ in _SUMMARY}
 
 
-def _header(snapshot: Snapshot) -> dict[str, Any]:
+def _header(snapshot: Snapshot) -> dict[str, object]:
     return {
         "schema": _SCHEMA,
         **summary_of(snapshot),
@@ -327,17 +319,17 @@ def _rows(values: Iterable[_Row]) -> list[list[object]]:
 
 def _read_header(file: Path) -> Snapshot:
     with _reading(file) as rows:
-        snapshot = _parse_header(next(rows), file.stem)
-    later = later_of(file)
-    if not exists(later):
-        return snapshot
-    with _reading(later) as rows:
         document = next(rows)
-        return replace(
-            snapshot,
-            locks=_parse_locks(document["mirrored-by"]),
-            proofs=_parse_proofs(document["proofs"]),
-        )
+        values = {name: parse(document[key]) for key, name, parse in (*_SUMMARY, *_REST)}
+        if document["schema"] != _SCHEMA or values["id"] != file.stem:
+            raise ValueError(document)
+    snapshot, later = Snapshot(**values), later_of(file)
+    if exists(later):
+        with _reading(later) as rows:
+            document = next(rows)
+            locks, proofs = _parse_locks(document["mirrored-by"]), _parse_proofs(document["proofs"])
+        snapshot = replace(snapshot, locks=locks, proofs=proofs)
+    return snapshot
 
 
 @contextlib.contextmanager
@@ -359,24 +351,6 @@ def _reading(file: Path) -> Iterator[Iterator[Any]]:
             f" pixi run snapshots --forget {file.name.partition('.')[0]}",
         )
         raise DamagedRecordError(problem) from None
-
-
-def _parse_header(document: Mapping[str, Any], snapshot_id: str) -> Snapshot:
-    if document["schema"] != _SCHEMA or document["id"] != snapshot_id:
-        raise ValueError(document)
-    return Snapshot(
-        id=snapshot_id,
-        created=_parse_time(document["created"]),
-        parent=_parse_text_or_none(document["parent"]),
-        made_by=_parse_text(document["made-by"]),
-        layout=Layout(document["layout"]),
-        content_digest=_parse_text(document["content-digest"]),
-        files=_parse_number(document["files"]),
-        artifacts=_parse_number(document["artifacts"]),
-        size=_parse_number(document["bytes"]),
-        locks=_parse_locks(document["locks"]),
-        proofs=_parse_proofs(document["proofs"]),
-    )
 
 
 def _parse_locks(rows: Any) -> tuple[SnapshotLock, ...]:
@@ -434,3 +408,19 @@ _FILE: Final = (
 )
 _LOCK: Final = (_parse_text, *[_parse_text_or_none] * 4)
 _PROOF: Final = (_parse_text, _parse_text_or_none, _parse_time, _parse_text_or_none)
+# The keys of a header, the fields of a snapshot that they are of, and how these are read.
+_SUMMARY: Final[tuple[tuple[str, str, Callable[[Any], Any]], ...]] = (
+    ("id", "id", _parse_text),
+    ("created", "created", _parse_time),
+    ("layout", "layout", Layout),
+    ("content-digest", "content_digest", _parse_text),
+    ("files", "files", _parse_number),
+    ("artifacts", "artifacts", _parse_number),
+    ("bytes", "size", _parse_number),
+)
+_REST: Final[tuple[tuple[str, str, Callable[[Any], Any]], ...]] = (
+    ("parent", "parent", _parse_text_or_none),
+    ("made-by", "made_by", _parse_text),
+    ("locks", "locks", _parse_locks),
+    ("proofs", "proofs", _parse_proofs),
+)
