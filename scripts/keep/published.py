@@ -94,18 +94,12 @@ def moved_problems(
     message = "is no longer what its newest snapshot says: a run was stopped, or somebody else"
     odd = listed(sorted({path for path, _ in there ^ wanted}), 1, "")
     details = (("snapshot", newest.id), ("differs", odd))
-    help_ = f"{ending(place, newest)}; then run this again"
+    help_ = "pixi run mirror, which leaves a snapshot of what is there"
+    if exists(place.unbundled):
+        help_ = "unbundle its last bundle again, which ends what was stopped, or a --full one; or"
+        help_ += f" `pixi run rollback {newest.id}`, which goes back"
+    help_ += "; then run this again"
     return (finding_problem(place.folder, f"{message} has changed it", *details, help=help_),)
-
-
-def ending(place: ChannelPaths, newest: Snapshot) -> str:
-    """Say what leaves a snapshot again where what is published is not the newest one."""
-    if not exists(place.unbundled):
-        return "pixi run mirror, which leaves a snapshot of what is there"
-    return (
-        "unbundle its last bundle again, which ends what was stopped, or a --full one; or"
-        f" `pixi run rollback {newest.id}`, which goes back"
-    )
 
 
 def urls_of(selection: Selection) -> dict[PurePosixPath, str]:

@@ -16,20 +16,19 @@ from typing import Final
 
 from scripts.channel.inventory import cannot_read
 from scripts.channel.removals import now, removal_errors
-from scripts.channel.state import read_channel_state
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.files import is_dir
 from scripts.core.report import Json, Line, Report, counted, human_size, table
-from scripts.keep.published import ending, read_published
+from scripts.keep.published import moved_problems
 from scripts.keep.snapshot_locks import LOCKS
 from scripts.keep.snapshot_trees import remove_snapshot, remove_tree, remove_unfinished
 from scripts.keep.snapshots import (
     Snapshot,
-    digest_of,
     find_record,
     proven_text,
     read_records,
+    read_snapshot_files,
     read_snapshots,
     tree_of,
 )
@@ -149,13 +148,14 @@ def freed_bytes(files: Iterable[os.stat_result]) -> int:
 def snapshots_report(workspace: Workspace, console: Console) -> Report:
     """List all snapshots, oldest first, and say which of them is published."""
     place = workspace.place
-    records, removals = read_records(place), read_channel_state(place).removals
+    records = read_records(place)
     found = [each for _, each in records if each is not None]
-    newest, published, problems = records[-1][1] if records else None, None, tuple[Problem, ...]()
+    newest, published = records[-1][1] if records else None, None
+    moved = problems = tuple[Problem, ...]()
     try:
         if newest is not None:
-            files = read_published(place, newest.layout, console, removals=removals)
-            published = newest if digest_of(files) == newest.content_digest else None
+            moved = moved_problems(place, newest, read_snapshot_files(place, newest), console)
+            published = None if moved else newest
     except MirrorError as error:  # who has such an index wants to see the list
         problems = error.problems
     damaged = [snapshot_id for snapshot_id, each in records if each is None]
@@ -178,9 +178,7 @@ def snapshots_report(workspace: Workspace, console: Console) -> Report:
         f"{x}  its record is damaged, or of another version: `pixi run snapshots --forget {x}`"
         for x in damaged
     )
-    if newest is not None and published is None and not problems:
-        why = "is no snapshot, as a run was stopped, or somebody has changed it"
-        lines.append(f"what is published {why}: {ending(place, newest)}")
+    lines += (f"what is published {each.message}: {each.help}" for each in moved)
     rows: list[Json] = [_snapshot_to_json(each, own.get(each.id)) for each in found]
     # Each line alone: none is cut.
     data: dict[str, Json] = {"snapshots": rows, "damaged": damaged}

@@ -376,8 +376,9 @@ def test_another_run_that_was_stopped_as_it_published_is_ended(
     out = capsys.readouterr().out
     assert ", published" not in out
     assert out.splitlines()[-1] == (
-        "what is published is no snapshot, as a run was stopped, or somebody has changed it:"
-        " pixi run mirror, which leaves a snapshot of what is there"
+        "what is published is no longer what its newest snapshot says: a run was stopped, or"
+        " somebody else has changed it: pixi run mirror, which leaves a snapshot of what is there;"
+        " then run this again"
     )
     assert run(task, moved_on) == 0
     capsys.readouterr()
