@@ -81,7 +81,7 @@ def relayout(
         before = files_of_layout(folder, whole.layout) - waiting
         state = replace(state, before_relayout=tuple(sorted(before)))
         write_channel(workspace.place, state)
-    _link(workspace, users, moved, indexed, console)
+    _link(workspace, users, moved, indexed)
     taken = set(moved.values())  # one may still wait for its removal since the layout before
     removals = tuple(each for each in state.removals if each.path not in taken)
     write_removals(workspace.place, removals)
@@ -129,7 +129,6 @@ def _link(
     users: ChannelUsers,
     moved: Mapping[PurePosixPath, PurePosixPath],
     indexed: Mapping[PurePosixPath, IndexedArtifact],
-    console: Console,
 ) -> None:
     """Link what is there, and right, to its new places.
 
@@ -151,16 +150,10 @@ def _link(
     found = check_artifacts(place.folder, expected.values(), digests)
     right = [expected[each.path] for each in found if each.status is ArtifactStatus.RIGHT]
     raise_problems(_damaged(users, found))
-    linked = 0
     for each in right:
         new, digest = moved[each.path], each.digest
         if digest is not None and not exists(place.folder / new):  # without any, it is fetched
             place_again(place, place.folder / each.path, new, digest, digests)
-            linked += 1
-    if moved:
-        console.note(
-            f"relayout: {counted(linked, 'artifact')} linked to the layout {users.own.layout}"
-        )
 
 
 def _damaged(users: ChannelUsers, found: Iterable[CheckedArtifact]) -> Iterator[Problem]:
