@@ -97,13 +97,14 @@ def _report(
     sized = [(each.path, plan.size_of(each)) for each in plan.to_download]  # the largest first
     known = [ChannelFile(path=path, size=size) for path, size in sized if size is not None]
     largest, nothing = known[:_LARGEST], f"nothing to download into {folder}"
+    table_of_largest = tuple(f"  {human_size(x.size).rjust(8)}  {x.path}" for x in largest)
     space = space_problem(plan, free, folder)
     gaps = incomplete(selection, workspace.settings.allow_incomplete)
     return Report(
         lines=(
             plan.headline(folder, free) if plan.to_download or plan.copies else nothing,
             *(line for name, some in shares.items() for line in _share_lines(name, some)),
-            *_largest_lines(largest),
+            *(("the largest:", table_of_largest) if largest else ()),
             f"there already: {counted(plan.there, 'artifact')}, {human_size(there_size)}",
             *([retained_line(account, " after `pixi run mirror`")] if account.retained else []),
             *undeclared_lines(selection.environments),
@@ -197,20 +198,11 @@ def _sources(plan: Plan) -> Mapping[PurePosixPath, Artifact]:
 
 
 def _share_lines(name: str, shares: Sequence[Mapping[str, Any]]) -> Iterable[Line]:
-    if not shares:
-        return
-    yield f"by {name}:"
     cells = []
     for each in shares:
         size = size_text(each["bytes"], each["unknown-sizes"])
         cells.append((f"  {each['name']}", f"{counted(each['artifacts'], 'artifact')}, {size}"))
-    yield tuple(table(cells))
-
-
-def _largest_lines(largest: Sequence[ChannelFile]) -> Iterable[Line]:
-    if largest:
-        yield "the largest:"
-        yield tuple(f"  {human_size(each.size).rjust(8)}  {each.path}" for each in largest)
+    return (f"by {name}:", tuple(table(cells))) if cells else ()
 
 
 def _mapping(workspace: Workspace, selection: Selection, plan: Plan) -> list[dict[str, Json]]:
