@@ -124,10 +124,8 @@ def _read(
     if name == CHANNEL:
         from scripts.keep.published import read_published  # two locks need none of it
 
-        snapshot, state = newest_snapshot(place), read_state(place)
-        files = read_published(
-            place, state.layout or workspace.settings.layout, console, removals=state.removals
-        )
+        snapshot, layout = newest_snapshot(place), read_state(place).layout
+        files = read_published(place, layout or workspace.settings.layout, console)
         compared = ComparedState(name=name, files=_of_snapshot(files, place.folder))
     elif _is_path(name) and not is_receipt:
         return _of_locks(workspace, name, (_read_lock(workspace, name),))

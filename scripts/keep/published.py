@@ -5,23 +5,22 @@ So it is told without any lock, and of a channel that was unbundled as of one th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from scripts.channel.inventory import files_below
 from scripts.channel.removals import still_waiting
-from scripts.channel.state import Removal, read_channel_state
-from scripts.core.artifact import ArtifactKind
+from scripts.channel.state import read_channel_state
+from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPaths, Layout
 from scripts.core.console import Console
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.files import FileStatus, exists, hash_file
-from scripts.core.record import Record
 from scripts.core.redact import without_secrets
 from scripts.core.report import listed
 from scripts.core.scratch import is_scratch
 from scripts.index.file_classes import read_channels, read_indexed
-from scripts.index.pypi_index import PypiIndex, read_pages, read_pypi_index
+from scripts.index.pypi_index import read_pages, read_pypi_index
 from scripts.keep.snapshots import (
     INDEX_KIND,
     Snapshot,
@@ -38,38 +37,48 @@ def read_published(
     layout: Layout,
     console: Console,
     *,
-    removals: Iterable[Removal],
     files: Sequence[tuple[PurePosixPath, FileStatus]] | None = None,
-    urls: Mapping[PurePosixPath, str] | None = None,
+    urls: Mapping[PurePosixPath, str | None] | None = None,
     before: Iterable[SnapshotFile] = (),
 ) -> tuple[SnapshotFile, ...]:
     """Return what the index names and is there, and the files of the index itself, by path.
 
     Of an artifact its index says sha256 and size, and no byte is read; index files are hashed. Left
-    out is what waits for its removal, by `removals`, and scratch. `files` are all below the channel
+    out is what waits for its removal, and scratch. `files` are all below the channel
     folder, where they are known; `urls` say where conda artifacts are from, without secrets, and
     else `before`, the files of an earlier snapshot.
     Raises an OSError, or the error of exit code 2, where one cannot look.
     """
     folder, nothing = place.folder, Selection(layout=layout)
     there = tuple(files_below(folder)) if files is None else files
+    removals = read_channel_state(place).removals
     gone = {each.path for each in still_waiting(folder, removals, frozenset())}
     channels = read_channels(folder, nothing, gone, there)
     pypi = read_pypi_index(folder, nothing, there, gone)
     known = {(each.path, each.sha256): each.url for each in before}
-    found = list(_pypi_files(folder, pypi, console))
-    for indexed in (x for each in channels for x in read_indexed(folder, each, console)):
-        path, record = indexed.path, indexed.record
-        assert isinstance(record, Record), path  # no page of PyPI was read yet
-        sha256 = record.sha256 or hash_file(folder / path, "sha256")
+    named: dict[PurePosixPath, tuple[Artifact, int]] = {
+        each.path: (each.artifact, each.size)
+        for channel in channels
+        for each in read_indexed(folder, channel, console)
+    }
+    named |= {
+        each.path: (each, file.size)
+        for file in read_pages(folder, pypi, console)
+        for record in file.records
+        for each in pypi_artifacts(record)  # at all its places
+        if each.path in pypi.there
+    }
+    found = list[SnapshotFile]()
+    for path, (artifact, size) in named.items():
+        sha256 = artifact.digest_hex("sha256") or hash_file(folder / path, "sha256")
         found.append(
             SnapshotFile(
                 path=path,
-                kind=ArtifactKind.CONDA,
-                size=indexed.size if record.size is None else record.size,
+                kind=artifact.kind,
+                size=size if artifact.size is None else artifact.size,
                 sha256=sha256,
-                url=(urls or {}).get(path) or known.get((path, sha256)),
-                license=record.license,
+                url=_url_of(artifact) or (urls or {}).get(path) or known.get((path, sha256)),
+                license=artifact.license,
             )
         )
     index_files = [path for each in channels for path in each.index_files]
@@ -86,8 +95,7 @@ def moved_problems(
     So it is between the index and the snapshot of a run that was stopped, and of a far side where
     an `unbundle` was.
     """
-    removals = read_channel_state(place).removals
-    published = read_published(place, newest.layout, console, removals=removals)
+    published = read_published(place, newest.layout, console)
     there, wanted = ({(str(x.path), x.sha256) for x in each} for each in (published, files))
     if there == wanted:
         return ()
@@ -102,33 +110,16 @@ def moved_problems(
     return (finding_problem(place.folder, f"{message} has changed it", *details, help=help_),)
 
 
-def urls_of(selection: Selection) -> dict[PurePosixPath, str]:
+def urls_of(selection: Selection) -> dict[PurePosixPath, str | None]:
     """Say where the conda artifacts of a selection are from, without secrets."""
-    return {
-        each.path: without_secrets(each.urls[0])
-        for each in selection.conda_artifacts
-        if each.urls and not is_path(each.urls[0])
-    }
+    return {each.path: _url_of(each) for each in selection.conda_artifacts}
 
 
-def _pypi_files(folder: Path, pypi: PypiIndex, console: Console) -> Iterator[SnapshotFile]:
-    """Yield the wheels and sdists that the pages name, at all their places."""
-    for file in read_pages(folder, pypi, console):
-        places = {
-            artifact.path: artifact
-            for record in file.records
-            for artifact in pypi_artifacts(record)
-        }
-        for path, artifact in places.items():
-            if path in pypi.there:
-                url = artifact.urls[0]
-                yield SnapshotFile(
-                    path=path,
-                    kind=artifact.kind,
-                    size=file.size,
-                    sha256=artifact.pypi_record.sha256 or "",
-                    url=None if is_path(url) else without_secrets(url, of_pypi=True),
-                )
+def _url_of(artifact: Artifact) -> str | None:
+    url = next(iter(artifact.urls), None)
+    if url is None or is_path(url):
+        return None
+    return without_secrets(url, of_pypi=not artifact.is_conda)
 
 
 def _index_file(folder: Path, path: PurePosixPath) -> SnapshotFile:

@@ -118,7 +118,7 @@ def _roll_back(
     found |= _find(place, target, index_files, DigestCache(place.digests, writes=False))
     missing = [each for each in files if each.path not in found]
     layout = state.layout or target.layout
-    published = read_published(place, layout, console, removals=state.removals)
+    published = read_published(place, layout, console)
     known = {(each.path, each.sha256) for each in published}
     is_known = layout is target.layout and all((x.path, x.sha256) in known for x in artifacts)
     if missing and not (is_known and all(each.is_index for each in missing)):

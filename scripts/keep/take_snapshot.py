@@ -84,9 +84,7 @@ def take_snapshot(
         layout = state.layout or workspace.settings.layout
         urls = urls_of(read_whole_selection(workspace, locks)) if locks else {}
         known = (*rows_before, *(() if restored is None else read_snapshot_files(place, restored)))
-        files = read_published(
-            place, layout, console, removals=state.removals, files=there, urls=urls, before=known
-        )
+        files = read_published(place, layout, console, files=there, urls=urls, before=known)
         if restored is None and before is not None and digest_of(files) == before.content_digest:
             mend_tree(place, before, rows_before)
             _note_seen(place, seen, before)

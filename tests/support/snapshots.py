@@ -35,7 +35,7 @@ def wrong_newest_snapshot(place: ChannelPaths) -> Iterator[str]:
     """Yield how the newest one is not what is published, and what belongs to none."""
     newest, state = newest_snapshot(place), read_state(place)
     layout = state.layout or Layout.FLAT
-    files = read_published(place, layout, Console(), removals=state.removals)
+    files = read_published(place, layout, Console())
     if newest is None or newest.content_digest != digest_of(files):
         yield f"snapshot {newest and newest.id}: another one is published"
     ids = {each.id for each in read_snapshots(place)}
