@@ -49,10 +49,10 @@ def known_before(workspace: Workspace) -> Baseline:
     renews pixi.lock before the task starts, so the file itself cannot tell what is new in it.
     """
     newest = next(reversed(read_snapshots(workspace.place)), None)
-    if newest is not None and newest.is_rollback:
-        then = lock_in(workspace, newest)
-        if then is not None:
-            return Baseline(lock=read_lock(then), since="since the channel was rolled back")
+    published = None if newest is None else lock_in(workspace, newest)
+    if newest is not None and published is not None:
+        how = "rolled back" if newest.is_rollback else "last made"
+        return Baseline(lock=read_lock(published), since=f"since the channel was {how}")
     mirrored = last_mirrored_lock(workspace)
     if mirrored is not None:
         return Baseline(lock=read_lock(mirrored), since="since the channel was last made")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from scripts.core.child_process import program_error
 from tasks import mirror
 from tasks.update_mirror import main
 from tests.support.packages import TinyPackage
@@ -164,3 +166,29 @@ def test_what_upstream_no_longer_has_fails_the_fetch_and_tells_the_changes(
     TinyPackage(name="a", version="2.0").write(made.upstream.folder)
     assert run(made) == 0
     assert "  ~ a  1.0 0 -> 2.0 0\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("code", [4, 0])
+def test_what_an_index_that_failed_did_not_publish_is_told_by_the_next_run(
+    made: PixiWorkspace,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+) -> None:
+    """By then the state has the new lock, of which the channel has not been made."""
+    report = tmp_path / "changes.md"
+    with monkeypatch.context() as patched:
+        if code:
+            patched.setattr("scripts.index.stage.find_indexer", _no_indexer)
+        assert run(made, "--markdown", str(report)) == code
+    assert "  ~ a  1.0 0 -> 2.0 0\n" in capsys.readouterr().out
+    assert run(made, "--markdown", str(report)) == 0
+    told = "  ~ a  1.0 0 -> 2.0 0\n" in capsys.readouterr().out
+    assert (
+        told is ("| `a` | `1.0 0` | `2.0 0` | changed |" in report.read_text("utf-8")) is bool(code)
+    )
+
+
+def _no_indexer() -> NoReturn:
+    raise program_error("rattler-index", "ended with status 3")
