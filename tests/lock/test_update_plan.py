@@ -149,3 +149,10 @@ def test_nothing_mirrored_is_an_error_and_never_all() -> None:
 def test_an_environment_that_left_the_manifest_is_not_asked_for() -> None:
     found = plan_update(MANIFEST, lock("default", "gone"), TOOLS_OUT)
     assert "gone" not in asked_for(found, "--environment")
+
+
+@pytest.mark.parametrize(("name", "advice"), [("dev", "\nhelp: pixi lock"), ("tool", "")])
+def test_an_environment_that_the_lock_does_not_have_yet(name: str, advice: str) -> None:
+    with pytest.raises(MirrorError) as caught:
+        plan_update(MANIFEST, lock("default"), Settings(), environments=(name,))
+    assert str(caught.value) == f"pixi.lock: has no environment '{name}'\n  it has  default{advice}"
