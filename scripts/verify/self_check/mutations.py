@@ -7,15 +7,15 @@ a large channel is not to cost hours.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from scripts.channel.inventory import files_below
 from scripts.core.artifact import Artifact
-from scripts.core.channel_paths import Layout, is_pypi_path
+from scripts.core.channel_paths import Layout, folder_of_channel, is_pypi_path
 from scripts.core.files import link_or_copy
 from scripts.core.record import Record
 from scripts.core.scratch import scratch_folder
@@ -30,18 +30,15 @@ from scripts.index.repodata import (
     render_repodata,
     render_zst,
 )
-from scripts.lock.model import PlatformPackages, spec_name
+from scripts.lock.model import PlatformPackages
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, Level, places_of
-from scripts.verify.solve import plan_solves
-from scripts.workspace.settings import IncompleteKind
+from scripts.verify.plan import plan_sets
 from scripts.workspace.workspace import Workspace
 
 _PAGE: Final = b"<!DOCTYPE html>\n"
 _NOBODY: Final = "no-such-package-of-the-self-check"
-# A requirement with nothing in brackets, which may say that it does not always hold.
-_PLAIN: Final = re.compile(r"([A-Za-z0-9_.-]+)[^\[]*")
 
 
 class NotApplicable(Exception):  # noqa: N818 -- no error: there is nothing to break
@@ -147,7 +144,7 @@ def _smallest(all_: Candidates) -> Scope:
 
 def _hashed(all_: Candidates) -> Scope:
     reason = "pixi.lock has neither sha256 nor md5 of any artifact"
-    return scope_of(all_.first(lambda each: each.digest is not None, reason), subdirs=())
+    return scope_of(all_.first(lambda each: each.digest is not None, reason))
 
 
 def _swapped(all_: Candidates) -> Scope:
@@ -188,62 +185,34 @@ def _packed(all_: Candidates) -> Scope:
     return scope_of(smallest, named=smallest.path.with_name(REPODATA_ZST))
 
 
-def _pair(all_: Candidates) -> tuple[Scope, Scope]:
-    """Choose an artifact and what it needs, in the smallest environment where there are such."""
-    selection = all_.selection
-    artifacts = {each.path: each for each in selection.artifacts}
-    places = [(len(rows.packages), place, rows) for place, _, rows in places_of(selection)]
-    for _, place, rows in sorted(places, key=lambda each: each[:2]):
-        if any(each.kind is IncompleteKind.SOURCE for each in rows.unmirrorable):
-            continue  # they have no record: without them an environment may be open
-        mine = tuple(artifacts[path_of(selection.layout, package)] for package in rows.packages)
-        by_name = {each.name.lower(): each for each in mine}
-        for needy in mine:
-            for spec in needy.conda_record.depends:
-                name = _PLAIN.fullmatch(spec)
-                needed = None if name is None else by_name.get(name[1].lower())
-                if needed is not None and needed is not needy:
-                    return scope_of(needy, mine, place=place), scope_of(needed, mine, place=place)
-    reason = "no environment without source packages has an artifact that another one needs"
-    raise NotApplicable(reason)
+def _of_place(all_: Candidates, *, is_asked_for: bool) -> Scope:
+    """Choose the smallest artifact of the smallest place, with all that is installed there.
 
-
-def _required(all_: Candidates) -> Scope:
-    """Choose what the manifest itself asks for, in the smallest environment there is."""
-    workspace, selection = all_.workspace, all_.selection
-    folder = workspace.place.folder
-    plans = plan_solves(selection, folder)
-    jobs = [each for each in plans if each.skip_reason is None]
-    for job in sorted(jobs, key=lambda each: (len(each.locked), each.place)):
-        names = {spec_name(spec.rpartition("::")[2]) for spec in job.question["specs"]}
-        artifacts = tuple(each for each in all_.sizes if each.path in job.locked)
-        for artifact in artifacts:
-            if artifact.name.lower() in names:
-                return scope_of(
-                    artifact,
-                    artifacts,
-                    subdirs=tuple(
-                        folder / each
-                        for folder in job.folders
-                        for each in sorted({job.question["subdir"], NOARCH})
-                    ),
-                    place=job.place,
-                    marker=artifact.name,
-                )
-    raise NotApplicable("no environment has an artifact that the manifest asks for by name")
+    `is_asked_for`: one that the manifest itself requires, since a solver need not take any other.
+    """
+    for each in sorted(plan_sets(all_.selection), key=lambda x: (len(x.packages), x.place)):
+        # What is built from source has no record here: without it a place may be open.
+        built = each.rows.missing_source_packages if is_asked_for else each.rows.source_names
+        names = {x.own.name for x in each.roots if x.own is not None and x.kind == "requires"}
+        some = tuple(x for x in all_.sizes if str(x.path) in each.packages)
+        wanted = (x for x in some if x.name.lower() in names or not is_asked_for)
+        broken = None if built else next(wanted, None)
+        if broken is not None:
+            urls = each.locked.channels
+            channels = {folder_of_channel(all_.selection.layout, url) for url in urls}
+            channels |= {x.channel for x in some}
+            subdirs = {x / y for x in channels for y in (each.rows.platform.subdir, NOARCH)}
+            fields = {"place": each.place, "subdirs": tuple(sorted(subdirs))}
+            return scope_of(broken, some, marker=broken.name if is_asked_for else None, **fields)
+    whose = "that the manifest asks for by name" if is_asked_for else "and no source packages"
+    raise NotApplicable(f"no environment has an artifact {whose}")
 
 
 def _noarch(all_: Candidates) -> Scope:
-    found = all_.first(lambda each: each.path.parent.name == NOARCH, "there is no noarch artifact")
-    return scope_of(found, subdirs=(), other=found.channel / all_.subdir)
-
-
-def _installed_noarch(all_: Candidates) -> Scope:
-    """Choose one that is installed here, and the python that it may not do without.
+    """Choose a noarch that is installed here, and the python that it may not do without.
 
     Those known to need none come first.
     """
-    _noarch(all_)
     for place, _, rows in places_of(all_.selection):
         if rows.platform.subdir != all_.subdir:
             continue
@@ -252,13 +221,8 @@ def _installed_noarch(all_: Candidates) -> Scope:
         noarch = [each for each in installed if each.path.parent.name == NOARCH]
         for found in sorted(noarch, key=_needs_python):
             python = [each for each in installed if each.name == "python" and _needs_python(found)]
-            return scope_of(
-                found,
-                (found, *python),
-                place=place,
-                marker=found.path.name,
-                other=found.channel / all_.subdir,
-            )
+            marker, other = found.path.name, found.channel / all_.subdir
+            return scope_of(found, (found, *python), place=place, marker=marker, other=other)
     raise NotApplicable(f"no environment for {all_.subdir} has a noarch artifact")
 
 
@@ -344,6 +308,8 @@ def _pack_earlier(copy: Copy, scope: Scope) -> None:
     copy.write(scope.named, render_zst(render_repodata(path.parent.name, records.items())))
 
 
+_installed = partial(_of_place, is_asked_for=False)
+_required = partial(_of_place, is_asked_for=True)
 MUTATIONS: Final = (
     Mutation("artifact missing", Level.FILES, _smallest, remove),
     Mutation("artifact cut", Level.FILES, _hashed, cut),
@@ -357,11 +323,11 @@ MUTATIONS: Final = (
     ),
     Mutation("repodata.json of another subdir", Level.INDEX, _beside_noarch, _copy_index),
     Mutation("zst older than json", Level.INDEX, _packed, _pack_earlier),
-    Mutation("record missing", Level.CLOSURE, lambda all_: _pair(all_)[1], _drop_record),
-    Mutation("depends altered", Level.CLOSURE, lambda all_: _pair(all_)[0], _alter_depends),
+    Mutation("record missing", Level.CLOSURE, _installed, _drop_record),
+    Mutation("depends altered", Level.CLOSURE, _installed, _alter_depends),
     Mutation("record missing", Level.SOLVE, _required, _drop_all_records),
     Mutation("needed noarch moved away", Level.FILES, _noarch, _move),
-    Mutation("needed noarch moved away", Level.INSTALL, _installed_noarch, _move),
+    Mutation("needed noarch moved away", Level.INSTALL, _noarch, _move),
 )
 
 
@@ -412,19 +378,11 @@ def narrowed(selection: Selection, scope: Scope) -> Selection:
 def _narrowed(
     layout: Layout, rows: PlatformPackages, paths: Collection[PurePosixPath]
 ) -> PlatformPackages:
-    packages, build_packages = (
-        tuple(each for each in some if path_of(layout, each) in paths)
-        for some in (rows.packages, rows.build_packages)
-    )
+    packages = tuple(each for each in rows.packages if path_of(layout, each) in paths)
     pypi = tuple(each for each in rows.pypi if next(pypi_artifacts(each)).path in paths)
     # Locked all the same: the manifest may ask for them.
     left_out = (*rows.pypi_left_out, *(each for each in rows.pypi if each not in pypi))
-    nothing: Any = dict.fromkeys(("build_sets", "unmirrorable", "sources"), ())
+    nothing: Any = dict.fromkeys(("build_packages", "build_sets", "unmirrorable", "sources"), ())
     return dataclasses.replace(
-        rows,
-        packages=packages,
-        build_packages=build_packages,
-        pypi=pypi,
-        pypi_left_out=left_out,
-        **nothing,
+        rows, packages=packages, pypi=pypi, pypi_left_out=left_out, **nothing
     )

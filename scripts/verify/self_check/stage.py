@@ -26,7 +26,7 @@ from scripts.core.files import disk_errors, hash_file, is_dir
 from scripts.core.rattler_child import this_subdir
 from scripts.core.report import Report
 from scripts.lock.select import Selection
-from scripts.verify.findings import MARKS, Client
+from scripts.verify.findings import MARKS, Client, Level
 from scripts.verify.self_check.mutations import (
     MUTATIONS,
     Candidates,
@@ -137,7 +137,8 @@ def _try(
         return verify(copied, shown, options, Console(verbosity=Verbosity.QUIET)).problems
 
     with disk_errors(scratch, _WRITABLE, "written"):
-        copy.take((each.path for each in scope.artifacts), scope.subdirs)
+        index = () if level in {Level.FILES, Level.ARCHIVES} else scope.subdirs
+        copy.take((each.path for each in scope.artifacts), index)
     found = look()
     message = f"cannot be broken to see whether {level} notices: it finds fault already"
     help_ = f"pixi run verify --level {level}"
