@@ -85,7 +85,7 @@ def compare_pixi_configuration(
 
     A folder cannot be the target of `[mirrors]` (prefix-dev/pixi#4105): a lock must name it.
     """
-    places, away, by_mirrors, by_lock = _led_away(config.mirrors, mirror, diagnoses)
+    places, away = _led_away(config.mirrors, mirror, diagnoses)
     asked = (_first_asked(config.mirrors, url) for url in away)
     details = [("asked now", each) for each in dict.fromkeys(origin(x) for x in asked if x)]
     details += [("read", each) for each in config.files]
@@ -118,9 +118,9 @@ def compare_pixi_configuration(
         lines = (*_from_folder(mirror, lines, channels, diagnoses), *edits)
         help_line = f"the lines above{take_away}"
         problems = (finding_problem(lock_path, _UPSTREAM, *details, help=help_line),)
-    elif by_lock:
+    elif any(each.inside for each in all_verdicts(diagnoses)):
         lines = ("pixi: the lock names this mirror itself, and nothing leads away from it",)
-    elif by_mirrors:
+    elif any(map(_asks_mirror, diagnoses)):
         lines = (f"pixi: led to this mirror by [mirrors]; read: {', '.join(config.files)}",)
     reason = _NOT_LED if mirror.is_http else _LOCKED_THERE
     for why, problem in _http_problems(config, mirror, diagnoses):
@@ -166,26 +166,19 @@ def _http_problems(
 
 def _led_away(
     mirrors: Mirrors, mirror: Mirror, diagnoses: Iterable[Diagnosis]
-) -> tuple[dict[EnvironmentPlatform, None], dict[str, Verdict], bool, bool]:
-    """Find the places and, by URL, the artifacts for which pixi would not ask this mirror.
-
-    And whether `[mirrors]`, or the lock itself, leads it there for any.
-    """
+) -> tuple[dict[EnvironmentPlatform, None], dict[str, Verdict]]:
+    """Find the places and, by URL, the artifacts for which pixi would not ask this mirror."""
     places: dict[EnvironmentPlatform, None] = {}
     away: dict[str, Verdict] = {}
-    by_mirrors = by_lock = False
     for diagnosis in diagnoses:
         for each in diagnosis.verdicts:
-            by_lock = by_lock or each.inside
             # Files of a folder that the lock names pixi finds by itself.
             if each.availability in _NOT_OF_MIRROR or (each.inside and not mirror.is_http):
                 continue
-            if mirror.is_http and _is_redirected(mirrors, each, mirror):
-                by_mirrors = by_mirrors or not each.inside
-            else:
+            if not (mirror.is_http and _is_redirected(mirrors, each, mirror)):
                 places[diagnosis.place] = None
                 away[each.url] = each
-    return places, away, by_mirrors, by_lock
+    return places, away
 
 
 def _configured(file: str, pasted: str, mirror: Mirror) -> tuple[str, ...]:
