@@ -189,8 +189,7 @@ def compare_conda_configuration(
     every = dict.fromkeys(url for each in environments for url in every_channel(each))
     led = {url for url in every if _leads(settings, url, mirror)}
     by_itself = {each.name for each in environments if _leads_by_itself(settings, each, mirror)}
-    not_led = {each.name for each in environments if not led.issuperset(every_channel(each))}
-    away = not_led - by_itself
+    away = {x.name for x in environments if not led.issuperset(every_channel(x))} - by_itself
     no_pip = {each.name for each in environments if settings.adds_pip and _lacks_pip(each, mirror)}
 
     condarc, options, overridden_by = list[str](), tuple[str, ...](), list[str]()
@@ -217,8 +216,9 @@ def compare_conda_configuration(
         reason = "conda's configuration was not checked"
     else:
         reason = _NOT_LED if away else _REFUSED if refused else _NO_PIP
-        problems += _findings(known, away, no_pip, options, overridden_by)
-        problems += _refusal_findings(refused)
+        problems += _findings(
+            known, away, no_pip, refused, options=options, overridden_by=overridden_by
+        )
     wrong = (away | no_pip).union(*refused.values())
     places = frozenset(x.place for x in diagnoses if x.place.environment in wrong)
     return Redirection(
@@ -253,9 +253,17 @@ def _findings(
     settings: CondaSettings,
     away: set[str],
     no_pip: set[str],
+    refused: Mapping[tuple[str, str], list[str]],
+    *,
     options: Sequence[str],
     overridden_by: Sequence[str],
 ) -> Iterator[Problem]:
+    def finding(
+        message: str, names: Iterable[str], advice: str, *details: tuple[str, str]
+    ) -> Problem:
+        needed_by = ("needed by", ", ".join(sorted(names)))
+        return finding_problem(".condarc", message, *details, needed_by, help=advice)
+
     if away:
         message = "nothing in conda's configuration leads to this mirror"
         if settings.sources:
@@ -263,24 +271,20 @@ def _findings(
         help_line = "the line above, in ~/.condarc"
         if options:
             help_line = "the options above with every command, or their channels in ~/.condarc"
+        if overridden_by:
+            help_line += "; and take away what overrides it"
         asked = (redact(url) if is_no_url(url) else origin(url) for url in settings.asked())
-        yield finding_problem(
-            ".condarc",
-            message,
-            *(("asked now", each) for each in dict.fromkeys(asked)),
-            *(("read", each) for each in settings.sources),
-            *(("overridden by", each) for each in overridden_by),
-            ("needed by", ", ".join(sorted(away))),
-            help=f"{help_line}; and take away what overrides it" if overridden_by else help_line,
-        )
+        details = [("asked now", each) for each in dict.fromkeys(asked)]
+        details += [("read", each) for each in settings.sources]
+        details += [("overridden by", each) for each in overridden_by]
+        yield finding(message, away, help_line, *details)
     if no_pip:
-        yield finding_problem(
-            ".condarc",
-            "conda adds pip to what every python needs, and the mirror has none",
-            ("needed by", ", ".join(sorted(no_pip))),
-            help=f"the line {_ADD_PIP}: false, in ~/.condarc; or its keeper mirrors it:"
-            " `pixi add pip`, then `pixi run mirror`",
-        )
+        message = "conda adds pip to what every python needs, and the mirror has none"
+        keeper = "or its keeper mirrors it: `pixi add pip`, then `pixi run mirror`"
+        yield finding(message, no_pip, f"the line {_ADD_PIP}: false, in ~/.condarc; {keeper}")
+    for (setting, what), names in refused.items():
+        advice = f"change it where `conda config --show-sources` has {setting}"
+        yield finding(f"{setting} {what}", names, advice)
 
 
 def _refusals(
@@ -324,16 +328,6 @@ def _lacks_tar_bz2(environment: LockedEnvironment, mirror: Mirror) -> bool:
         path.suffix == ".conda" and mirror.record_at(path.with_suffix(".tar.bz2")) is None
         for path in paths
     )
-
-
-def _refusal_findings(refused: Mapping[tuple[str, str], list[str]]) -> Iterator[Problem]:
-    for (setting, what), names in refused.items():
-        yield finding_problem(
-            ".condarc",
-            f"{setting} {what}",
-            ("needed by", ", ".join(sorted(names))),
-            help=f"change it where `conda config --show-sources` has {setting}",
-        )
 
 
 def _leads(settings: CondaSettings, channel: str, mirror: Mirror) -> bool:
