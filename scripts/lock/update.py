@@ -63,8 +63,7 @@ def plan_update(
     locked = [each.name for each in lock.environments]
     for name in environments:
         if name not in locked:
-            is_new = any(each.name == name for each in manifest.environments)
-            advice = "pixi lock" if is_new else None
+            advice = "pixi lock" if name in {x.name for x in manifest.environments} else None
             raise unknown_name("pixi.lock", "environment", name, locked, advice)
     wanted = environments or tuple(filter(settings.is_mirrored, locked))
     chosen = [each for each in manifest.environments if each.name in wanted]

@@ -31,7 +31,6 @@ from scripts.verify.findings import (
     UsageIndex,
     grouped,
     level_result,
-    place_json,
     said_lines,
     with_places,
 )
@@ -74,13 +73,13 @@ def check_closure(
         return prove_sets(wanted, uses, folder)
 
     keys = {place: proofs.key(Level.CLOSURE, dependencies(some)) for place, some in sets.items()}
-    return proofs.prove_places(keys, _CLOSED, check)
+    return with_places(Level.CLOSURE, "closed", proofs.prove_places(keys, _CLOSED, check))
 
 
 def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> LevelResult:
     """Have all sets solved in one child process; `folder` is the channel folder."""
     if not sets:
-        return LevelResult(data={"closed": []})
+        return LevelResult()
     with scratch_folder() as scratch:
         arguments: dict[str, Json] = {
             "folder": str(folder),
@@ -96,7 +95,6 @@ def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> Le
     rows: dict[EnvironmentPlatform, dict[str, Any]] = {}
     for each, answer in zip(sets, reply["answers"], strict=True):
         row = {
-            **place_json(each.place),
             "closed": each.place not in wrong,
             "not-proven": [],
             # A lock alone asks for no more than what it locks.
@@ -111,7 +109,7 @@ def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> Le
         ]
     for place, (_, not_proven) in of_pypi.items():
         rows[place]["not-proven"] += not_proven
-    return with_places(Level.CLOSURE, LevelResult(findings=findings), "closed", rows.values())
+    return LevelResult(findings=findings, rows=rows)
 
 
 def _question(each: PackageSet) -> Json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -97,6 +97,10 @@ class EnvironmentPlatform:
         return f"{self.lock}:{place}" if self.lock else place
 
 
+PlaceRows = Mapping[EnvironmentPlatform, Mapping[str, Any]]
+"""What `--json` has of places."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One thing that is wrong, and all the places that it makes fail.
@@ -125,22 +129,16 @@ class LevelResult:
     lines: tuple[Line, ...] = ()
     caveats: tuple[str, ...] = ()
     """What a reader of the transfer report might take for proven, and is not."""
+    rows: PlaceRows = field(default_factory=dict)
+    """What a level that solves says of each place that it has looked at."""
     data: Mapping[str, Json] = field(default_factory=dict)
     """What `--json` says of it."""
 
 
 def places_of(
     selection: Selection,
-) -> Iterator[tuple[EnvironmentPlatform, LockedEnvironment, PlatformPackages]]:
-    """Yield every environment on every platform that is mirrored, in the locks' order."""
-    for _, place, environment, rows in places_by_lock(selection):
-        yield place, environment, rows
-
-
-def places_by_lock(
-    selection: Selection,
 ) -> Iterator[tuple[MirroredLock, EnvironmentPlatform, LockedEnvironment, PlatformPackages]]:
-    """Yield the same, each with its lock."""
+    """Yield every environment on every platform that is mirrored, in the locks' order."""
     for label, lock in selection.labelled:
         for environment in lock.environments:
             for rows in environment.platforms:
@@ -169,7 +167,7 @@ class UsageIndex:
             return {}
         layout = self._selection.layout
         found: dict[PurePosixPath, set[EnvironmentPlatform]] = {}
-        for place, environment, rows in places_of(self._selection):
+        for _, place, environment, rows in places_of(self._selection):
             paths = {path_of(layout, each) for each in rows.all_packages}
             of_pypi = {each.path for record in rows.pypi for each in pypi_artifacts(record)}
             channels = {folder_of_channel(layout, url) for url in environment.channels}
@@ -180,31 +178,27 @@ class UsageIndex:
         return {path: frozenset(places) for path, places in found.items()}
 
 
-def with_places(
-    level: Level, result: LevelResult, key: str, rows: Collection[Mapping[str, Any]]
-) -> LevelResult:
-    """Add what `--json` has of each place under `key`, and what of it the level could not ask.
+def with_places(level: Level, key: str, result: LevelResult) -> LevelResult:
+    """Say what of its places a level could not ask; `key` is that of its rows in `--json`.
 
     The screen has that once for all places of which it is said, and not all of it.
     """
-    told = list(_open_questions(rows, sys.maxsize))
-    lines = said_of(f"{level}: not proven of", _open_questions(rows, _LISTED), ": ")
+    told = list(_open_questions(result.rows, sys.maxsize))
+    lines = said_of(f"{level}: not proven of", _open_questions(result.rows, _LISTED), ": ")
     return replace(
         result,
         unproven=frozenset(place for place, _ in told),
         lines=(*result.lines, tuple(lines)),
         caveats=tuple(f"{level}: not proven of {place}: {said}" for place, said in told),
-        data={key: list(rows)},
+        data={key: [{**place_json(place), **row} for place, row in result.rows.items()]},
     )
 
 
-def _open_questions(
-    rows: Iterable[Mapping[str, Any]], shown: int
-) -> Iterator[tuple[EnvironmentPlatform, str]]:
-    for row in rows:
+def _open_questions(rows: PlaceRows, shown: int) -> Iterator[tuple[EnvironmentPlatform, str]]:
+    for place, row in rows.items():
         for said in (row.get("skip-reason"), listed(row.get("not-proven", ()), shown)):
             if said:
-                yield place_from_json(row), said
+                yield place, said
 
 
 def said_of(
@@ -258,11 +252,6 @@ def place_json(place: EnvironmentPlatform) -> dict[str, Json]:
     return {**lock, "environment": place.environment, "platform": place.platform}
 
 
-def place_from_json(row: Mapping[str, Any]) -> EnvironmentPlatform:
-    """Return the place that such a row is of."""
-    return EnvironmentPlatform(row["environment"], row["platform"], row.get("lock", ""))
-
-
 def grouped(
     level: Level | None, found: Iterable[tuple[Problem, EnvironmentPlatform]]
 ) -> Iterator[Finding]:
@@ -310,7 +299,7 @@ def said_lines(text: str, shown: int) -> tuple[tuple[str, str], ...]:
 
 def incomplete(selection: Selection, allowed: AbstractSet[IncompleteKind]) -> Iterator[Finding]:
     """Make a finding of each row that no artifact stands for, unless its kind is allowed."""
-    places = {str(place): place for place, _, _ in places_of(selection)}
+    places = {str(place): place for _, place, _, _ in places_of(selection)}
     for row, where in all_unmirrorable(selection).items():
         if row.kind is not None and row.kind not in allowed:
             advice = f'add "{row.kind}" to allow-incomplete'

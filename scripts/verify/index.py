@@ -65,7 +65,7 @@ def check_index(
     caveats = tuple(f"{Level.INDEX}: {each}" for each in told)
     lines = tuple(f"warning: {each}" for each in told)  # as `index` says it
     if proof := proofs.get(key):
-        proven = {where: proof.when for where, _, _ in places_of(selection)}
+        proven = {where: proof.when for _, where, _, _ in places_of(selection)}
         return LevelResult(proven=proven, lines=lines, caveats=caveats)
 
     found = [*_compare_channels(folder, read_channels(folder, selection, waiting), uses)]

@@ -13,7 +13,7 @@ from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages
 from scripts.lock.satisfiability import differs_aside, matching_platform, wanted_text
 from scripts.lock.select import Selection, path_of
-from scripts.verify.findings import EnvironmentPlatform, places_by_lock
+from scripts.verify.findings import EnvironmentPlatform, places_of
 from scripts.verify.python_platform import PythonPlatform, python_platform
 from scripts.workspace.model import (
     Environment,
@@ -111,7 +111,7 @@ class PackageSet:
 
 def plan_sets(selection: Selection) -> Iterator[PackageSet]:
     """Plan every place that is mirrored."""
-    for lock, place, locked, rows in places_by_lock(selection):
+    for lock, place, locked, rows in places_of(selection):
         there = {each.name.lower(): each for each in rows.packages}
         declared = _declared(lock, locked, rows)
         platform = None if isinstance(declared, str) else declared[2]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Final, Self, TypeVar
 
 from scripts.channel.digest_cache import Fingerprint, boot_id
 from scripts.core.artifact import Artifact
@@ -29,8 +29,6 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     UsageIndex,
-    place_from_json,
-    place_json,
 )
 
 _Subject = TypeVar("_Subject")
@@ -119,21 +117,15 @@ class Proofs:
     ) -> LevelResult:
         """Have `check` prove the places that no earlier run has.
 
-        It says one thing of each in `--json`; `right` is that where nothing is wrong or open.
+        It has a row of each; `right` is that where nothing is wrong or open.
         """
         proven = self.find(keys)
         result = check([place for place in keys if place not in proven])
-        ((name, said),) = result.data.items()
-        rows: dict[EnvironmentPlatform, Any] = {
-            place: {**place_json(place), **right} for place in keys
-        }
-        for row in cast("list[Any]", said):
-            place = place_from_json(row)
-            if row == rows[place]:
+        for place, row in result.rows.items():
+            if row == right:
                 self.add(keys[place])
-            rows[place] = row
         dates = {place: each.when for place, each in proven.items()}
-        return replace(result, proven=dates, data={name: list(rows.values())})
+        return replace(result, proven=dates, rows={**dict.fromkeys(keys, right), **result.rows})
 
     def artifact_keys(
         self, level: Level, folder: Path, artifacts: Iterable[Artifact]

@@ -17,6 +17,7 @@ from scripts.verify.findings import (
     MARKS,
     NOT_DONE,
     WRONG,
+    EnvironmentPlatform,
     Finding,
     Level,
     LevelResult,
@@ -70,7 +71,7 @@ def make_report(results: Results) -> Report:
     problems = (*(finding.problem for finding in results.findings), *results.environment_problems)
     data: dict[str, Any] = {
         "levels": [level.value for level in Level if level in results.levels],
-        "environments": [row for row, _ in place_rows(results)],
+        "environments": [row for _, row, _ in place_rows(results)],
         "seconds": {level.value: round(seconds, 3) for level, seconds in results.seconds.items()},
         **_NOTHING,
     }
@@ -88,12 +89,14 @@ def make_report(results: Results) -> Report:
     )
 
 
-def place_rows(results: Results) -> Iterator[tuple[dict[str, Any], PlatformPackages]]:
+def place_rows(
+    results: Results,
+) -> Iterator[tuple[EnvironmentPlatform, dict[str, Any], PlatformPackages]]:
     """Yield how each environment on each platform stands to each level, as `--json` has it.
 
     True, false, or None where nothing is wrong, but not all is proven.
     """
-    for place, _, packages in places_of(results.selection):
+    for _, place, _, packages in places_of(results.selection):
         alone = {"lock": results.selection.locks[0].label} if results.not_looked_at else {}
         row: dict[str, Any] = {**alone, **place_json(place)}
         proven = row["proven"] = dict[str, str]()
@@ -109,7 +112,7 @@ def place_rows(results: Results) -> Iterator[tuple[dict[str, Any], PlatformPacka
         ]
         incomplete = (each for each in results.findings if each.level is None)
         row["complete"] = all(place not in each.places for each in incomplete)
-        yield row, packages
+        yield place, row, packages
 
 
 def place_columns(results: Results) -> list[str]:
@@ -180,9 +183,9 @@ def _place_lines(results: Results) -> Iterator[str]:
     """
     rows = list(place_rows(results))
     columns = place_columns(results)
-    widths = [max((len(row[key]) for row, _ in rows), default=0) for key in columns]
+    widths = [max((len(row[key]) for _, row, _ in rows), default=0) for key in columns]
     levels = [level for level in Level if level in results.levels]
-    for row, packages in rows:
+    for _, row, packages in rows:
         head = "".join(
             f"{row[key].ljust(width)}  " for key, width in zip(columns, widths, strict=True)
         )

@@ -125,7 +125,7 @@ def check_solve(
         return _solve([jobs[place] for place in places], folder, retained)
 
     keys = {place: proofs.key(Level.SOLVE, dependencies(each)) for place, each in jobs.items()}
-    return proofs.prove_places(keys, _SOLVED, check)
+    return with_places(Level.SOLVE, "solved", proofs.prove_places(keys, _SOLVED, check))
 
 
 def _solve(
@@ -145,10 +145,9 @@ def _solve(
         replies = iter(reply)
     found: list[tuple[Problem, tuple[EnvironmentPlatform]]] = []
     lines: list[Line] = []
-    rows: list[dict[str, Any]] = []
+    rows: dict[EnvironmentPlatform, dict[str, Any]] = {}
     for job in jobs:
-        row: dict[str, Any] = {**place_json(job.place), "solved": None}
-        rows.append(row)
+        row = rows[job.place] = {"solved": None}
         if job.skip_reason is not None:
             row["skip-reason"] = job.skip_reason
             continue
@@ -171,8 +170,7 @@ def _solve(
         row["not-proven"] = not_proven
         lines += (line for what, each in answers.items() for line in each.lines(what))
         lines += _undeclared_lines(job)
-    result = replace(level_result(Level.SOLVE, found), lines=tuple(lines))
-    return with_places(Level.SOLVE, result, "solved", rows)
+    return replace(level_result(Level.SOLVE, found), lines=tuple(lines), rows=rows)
 
 
 def plan_solves(selection: Selection, folder: Path, uv: Path | None = None) -> tuple[SolveJob, ...]:
@@ -351,7 +349,7 @@ def find_still_offered(
         by_name.setdefault((kept.path.parent.parent, kept.name.lower()), []).append(kept)
     rivals = [
         (place, kept, locked.record)
-        for place, _, rows in (places_of(selection) if by_name else ())
+        for _, place, _, rows in (places_of(selection) if by_name else ())
         for locked in rows.packages
         for channel in [path_of(selection.layout, locked).parent.parent]
         for kept in by_name.get((channel, locked.record.name.lower()), ())

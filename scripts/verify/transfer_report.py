@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from scripts.channel.removals import now
 from scripts.core.errors import Problem, usage_problem
@@ -19,7 +19,7 @@ from scripts.core.files import hash_file, write_atomically
 from scripts.core.invocation import as_invoked, version
 from scripts.core.record import Digest
 from scripts.core.redact import code_fence, escape_markdown, printable, redact, without_secrets
-from scripts.core.report import Report, counted, flattened, human_size, join_reports
+from scripts.core.report import Report, counted, flattened, human_size, join_reports, size_text
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import left_out_lines
 from scripts.verify.findings import (
@@ -27,7 +27,6 @@ from scripts.verify.findings import (
     RIGHT,
     WRONG,
     Level,
-    place_from_json,
 )
 from scripts.verify.install.plan import not_built
 from scripts.verify.licences import with_licenses
@@ -87,7 +86,7 @@ def write_reports(results: Results, workspace: Workspace, targets: Sequence[Path
         "place_columns": place_columns(results),
         "places": list(_places(results)),
         "proofs": {level.value: PROVES[level] for level in Level},
-        "not_proven": list(_not_proven(results, report)),
+        "not_proven": list(_not_proven(results)),
         "licences": ", ".join(f"{name} ({count})" for name, count in licences.most_common()),
     }
     written: list[str] = []
@@ -171,15 +170,14 @@ def _sum(sizes: Iterable[int | None]) -> str:
     """Write `3 artifacts, 1.2 MB`; old locks do not know every size."""
     every = list(sizes)
     known = [size for size in every if size is not None]
-    total = human_size(sum(known)) if known or not every else "of unknown size"
-    some = f"at least {total}" if known and len(known) < len(every) else total
-    return f"{counted(len(every), 'artifact')}, {some}"
+    total = size_text(sum(known), len(every) - len(known))
+    return f"{counted(len(every), 'artifact')}, {total}"
 
 
 def _places(results: Results) -> Iterator[tuple[str, ...]]:
     levels = [level for level in Level if level in results.levels]
     of_file = {each.path: each.size for each in results.selection.pypi_artifacts}
-    for row, locked in place_rows(results):
+    for _, row, locked in place_rows(results):
         conda = [each.record.size for each in locked.all_packages]
         size = _sum([*conda, *(of_file[next(pypi_artifacts(x)).path] for x in locked.pypi)])
         complete = completeness(row, locked, results.allowed) or RIGHT
@@ -190,21 +188,21 @@ def _places(results: Results) -> Iterator[tuple[str, ...]]:
         yield "took", *("" for _ in place_columns(results)), *took, ""
 
 
-def _not_proven(results: Results, report: Report) -> Iterator[str]:
+def _not_proven(results: Results) -> Iterator[str]:
     """Yield all that a reader might take for proven, and is not."""
-    rows: Any = report.data["environments"]
+    rows = [(str(place), row) for place, row, _ in place_rows(results)]
     if results.not_looked_at:
         yield f"locks: not looked at: {', '.join(results.not_looked_at)}"
     for level in Level:
         if level not in results.levels:
             yield f"{level}: was not looked at"
             continue
-        undone = [str(place_from_json(row)) for row in rows if mark(row, level) == NOT_DONE]
+        undone = [place for place, row in rows if mark(row, level) == NOT_DONE]
         is_looked_at = level in results.results
         if undone and not (is_looked_at and level in _TOLD_BY_PLACE):
             how = "is not all proven of" if is_looked_at else "was not done for"
             yield f"{level}: {how} {', '.join(undone)}"
-    alone = [str(place_from_json(x)) for x in rows if mark(x, Level.INSTALL).startswith("(conda)")]
+    alone = [place for place, x in rows if mark(x, Level.INSTALL).startswith("(conda)")]
     yield from (f"install: of {each} the conda packages alone were installed" for each in alone)
     for each in results.attempts:
         client = each.client.program

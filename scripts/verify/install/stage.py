@@ -44,7 +44,7 @@ from scripts.verify.findings import (
     LevelResult,
     UsageIndex,
     level_result,
-    places_by_lock,
+    places_of,
     said_of,
 )
 from scripts.verify.install.clients import (
@@ -243,7 +243,7 @@ def _not_installed(
     """Yield what nothing was installed for, and why, unless a program of its own says that."""
     here, tried = this_subdir(), {each.job.place for each in attempts}
     done = {each.job.place for each in attempts if each.skip_reason is None}
-    for lock, place, _, rows in places_by_lock(selection):
+    for lock, place, _, rows in places_of(selection):
         is_for_here = rows.platform.subdir == here
         if not is_for_here and place not in done:
             yield place, f"this machine is {here}"

@@ -213,7 +213,7 @@ def _noarch(all_: Candidates) -> Scope:
 
     Those known to need none come first.
     """
-    for place, _, rows in places_of(all_.selection):
+    for _, place, _, rows in places_of(all_.selection):
         if rows.platform.subdir != all_.subdir:
             continue
         paths = {path_of(all_.selection.layout, each) for each in rows.packages}

@@ -794,4 +794,4 @@ def test_all_is_asked_in_one_child(world: World, monkeypatch: pytest.MonkeyPatch
 
 def test_nothing_to_ask(world: World) -> None:
     world.write("", EnvironmentRows(platforms=(), channels=(CHANNEL,)))
-    assert world.close() == LevelResult(data={"closed": []})
+    assert world.close() == LevelResult(lines=((),), data={"closed": []})
