@@ -14,7 +14,7 @@ from tasks import verify
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
 
-SAMPLE: Final = 200  # bits
+SAMPLE: Final = 80  # bits
 LIB = TinyPackage(name="lib", depends=("x >=1,<2",), extension=".tar.bz2")
 OLDER = TinyPackage(name="lib", version="0.9", track_features=("f",))
 
