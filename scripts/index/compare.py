@@ -53,7 +53,7 @@ def differences(
 
 
 def normalise_specs(
-    expected: Mapping[PurePosixPath, Record], actual: Mapping[PurePosixPath, Record]
+    expected: Mapping[Any, Record], actual: Mapping[Any, Record]
 ) -> Mapping[str, str]:
     """Return, for the MatchSpecs that differ as texts, how rattler writes them.
 

@@ -23,6 +23,7 @@ from scripts.core.files import FileStatus, disk_errors, hash_file, write_atomica
 from scripts.core.record import Record
 from scripts.core.report import Json, Line, Report, counted, named
 from scripts.fetch.archives import check_new_archives
+from scripts.index.compare import differences, normalise_specs
 from scripts.index.file_classes import (
     Channel,
     ChannelFiles,
@@ -122,8 +123,11 @@ def index(
 
 
 def _tell_hotfixes(selection: Selection, console: Console) -> None:
-    rows = [f"{path} ({label}: {fields})" for path, label, fields in differing_rows(selection)]
-    if rows:
+    found = {f"{path} ({label}": pair for path, label, *pair in differing_rows(selection)}
+    said, taken = ({name: pair[n] for name, pair in found.items()} for n in (0, 1))
+    normal = normalise_specs(said, taken)
+    told = {x: [y for y, *_ in differences(each, taken[x], normal)] for x, each in said.items()}
+    if rows := [f"{x}: {', '.join(fields)})" for x, fields in told.items() if fields]:
         console.warn(named(_OTHERWISE, "artifact", rows))
 
 

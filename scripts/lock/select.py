@@ -20,6 +20,7 @@ from scripts.lock.location import url_subdir
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import (
     NEWEST,
+    OLDEST_COMPLETE,
     LockedEnvironment,
     LockedPackage,
     LockFile,
@@ -306,18 +307,16 @@ def _merged(one: Artifact, other: Artifact) -> Artifact:
     return whole if urls == whole.urls else replace(whole, urls=urls)
 
 
-def differing_rows(selection: Selection) -> Iterator[tuple[PurePosixPath, str, str]]:
-    """Yield what a lock says otherwise of an artifact than the lock whose row is taken.
-
-    Path, label of that lock, and in which fields: a hotfix has come since one of them was locked.
-    """
+def differing_rows(selection: Selection) -> Iterator[tuple[PurePosixPath, str, Record, Record]]:
+    """Yield path and label of a lock's row that is not, as a text, the one taken, and both."""
     taken = {each.path: each.conda_record for each in selection.conda_artifacts}
     for label, lock in selection.labelled if len(selection.locks) > 1 else ():
         rows = {path_of(selection.layout, x): x.record for x in locked_packages(lock.environments)}
         for path, record in rows.items():
-            fields = [x for x in REQUIREMENTS if getattr(record, x) != getattr(taken[path], x)]
-            if fields:
-                yield path, label, ", ".join(fields)
+            other, is_whole = taken[path], lock.file.version >= OLDEST_COMPLETE
+            said = {x: y for x in REQUIREMENTS if (y := getattr(record, x)) or is_whole}
+            if any(y != getattr(other, x) for x, y in said.items()):
+                yield path, label, other._replace(**said), other
 
 
 def _are_other_artifacts(one: Artifact, other: Artifact) -> bool:

@@ -101,9 +101,12 @@ def test_a_hotfix_between_two_locks_is_told(
     ) in capsys.readouterr().err
     data = json.loads((several.channel / "noarch" / "repodata.json").read_bytes())
     assert data["packages.conda"]["both-1.0-0.conda"]["depends"] == []
-    # Control: where both say it, there is nothing to tell.
+    # Control: where both say it, if otherwise, or in an old lock not at all, nothing is to tell.
     own, _ = several.rows(OWN, BOTH)
-    several.lock(several.own / "pixi.lock", own, hotfixed)
+    several.lock(several.own / "pixi.lock", own, replace(hotfixed, constrains=("served <9",)))
+    every = PlatformRows(name="linux-64", rows=(served, hotfixed))
+    old = EnvironmentRows(platforms=(every,), channels=(f"{several.upstream.url}/ch",))
+    write_lock(several.root / "service" / "pixi.lock", (old,), version=1)
     assert several.task(mirror.main, "--level", "files,index") == 0
     assert "a hotfix has come" not in capsys.readouterr().err
     data = json.loads((several.channel / "noarch" / "repodata.json").read_bytes())
