@@ -28,7 +28,7 @@ class RetryPolicy:
 
     `total` counts all tries at one URL. Between them: `backoff_factor`, doubled each time up to
     `max_backoff`, each shortened at random by up to a half so that many clients do not come back
-    at once. A server's Retry-After is honoured up to `max_retry_after`. A server that for
+    at once. A server's Retry-After, up to `max_retry_after`, comes before that. A server that for
     `unreachable_after` could not be connected to, or for `failing_after` gave no good answer, is
     down. A body of less than `min_speed` over `min_speed_window` is given up.
     """
@@ -49,9 +49,7 @@ def backoff_delay(attempt: int, error: DownloadError, policy: RetryPolicy) -> fl
     """Return the seconds to wait before try number `attempt` (the second try is 2)."""
     backoff = min(policy.backoff_factor * 2.0 ** (attempt - 2), policy.max_backoff)
     backoff *= random.uniform(0.5, 1.0)  # noqa: S311 -- jitter, no secret
-    if error.retry_after is None:
-        return backoff
-    return max(backoff, min(error.retry_after, policy.max_retry_after))
+    return backoff + min(error.retry_after or 0.0, policy.max_retry_after)
 
 
 @dataclass(slots=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from scripts.network.errors import DownloadError, ErrorKind
-from scripts.network.retry import HostHealth, RetryPolicy
+from scripts.network.retry import HostHealth, RetryPolicy, backoff_delay
 
 POLICY = RetryPolicy(unreachable_after=8.0, failing_after=30.0)
 HERE = "https://host/a.conda"
@@ -104,6 +105,17 @@ def test_what_a_server_lacks_or_puts_off_is_no_failure_of_it(error: DownloadErro
     health = HostHealth(POLICY)
     unwell(health, 100, 300, error)
     assert health.is_down(HERE) is None
+
+
+def test_downloads_that_are_put_off_together_do_not_come_back_together() -> None:
+    """Or all of them meet the same limit again, and again, until each has used up its tries."""
+    put_off = DownloadError(ErrorKind.TOO_MANY_REQUESTS, "HTTP 429", status=429, retry_after=1)
+    delays = [backoff_delay(3, put_off, POLICY) for _ in range(32)]
+    assert len(set(delays)) > 16
+    assert 1.5 <= min(delays) <= max(delays) <= 2.0
+    # Control: one who is told nothing waits as long, without what was told.
+    told_nothing = replace(put_off, retry_after=None)
+    assert 0.5 <= backoff_delay(3, told_nothing, POLICY) <= 1.0
 
 
 def test_one_good_body_begins_the_count_anew() -> None:
