@@ -112,7 +112,7 @@ def _read(
     workspace: Workspace, path: Path, location: str, entry: LockEntry, cache: Path | None
 ) -> Iterator[MirroredLock]:
     """Yield the lock that an entry names, unless it is the workspace's own, read already."""
-    if path != workspace.lock_path.resolve():
+    if path != workspace.lock_path:
         file = read_lock(path, location, cache=cache)
         manifest = read_manifest_beside(path, location)
         yield replace(mirrored_lock(location, path.parent, manifest, file), entry=entry)
@@ -145,7 +145,8 @@ def _find(workspace: Workspace, entry: LockEntry) -> Iterator[tuple[Path | str, 
             message = f"no file is named so, and {TABLE}.locks asks for it"
             raise usage_error(entry.location, message, ("looked in", str(root)))
     for name in names:
-        yield (root / name).resolve(), PurePath(name).as_posix()
+        # A link's manifest and relative paths are where the link is, as for pixi.
+        yield (root / name).parent.resolve() / PurePath(name).name, PurePath(name).as_posix()
 
 
 def _search(workspace: Workspace, path: PurePath, parts: tuple[str, ...]) -> Iterator[PurePath]:

@@ -566,6 +566,24 @@ def test_what_a_pattern_finds(several: Several, capsys: pytest.CaptureFixture[st
             assert (status_, expected) == (2, [])
 
 
+def test_a_lock_that_is_a_link_stands_with_the_manifest_beside_the_link(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As pixi takes it; the manifest beside what it leads to is that lock's alone."""
+    several.manifest("linked", ["served"])
+    (several.root / "linked" / "pixi.lock").symlink_to("../common.lock")
+    (several.root / "service" / "pixi.lock").rename(several.root / "common.lock")
+    needed = "linux-64/served-1.0-0.conda: in linked:default/linux-64\n"
+    assert several.task(why.main, "served", "--locks", "../linked/*.lock") == 0
+    assert capsys.readouterr().out == f"{needed}  needed by  ../linked/pixi.toml: served *\n"
+    # Control: a link to that one, of another name and without a manifest.
+    (several.root / "lone" / "link.lock").symlink_to("../linked/pixi.lock")
+    assert several.task(why.main, "served", "--locks", "../lone/link.lock") == 0
+    alone = "nothing in that lock needs it; there is no manifest beside ../lone/link.lock"
+    needed = "linux-64/served-1.0-0.conda: in ../lone/link.lock:default/linux-64\n"
+    assert capsys.readouterr().out == f"{needed}  {alone}\n"
+
+
 @pytest.mark.parametrize("of_pypi", [False, True])
 def test_another_s_lock_that_no_longer_fits_its_manifest_is_mirrored_as_it_is(
     several: Several, capsys: pytest.CaptureFixture[str], *, of_pypi: bool
