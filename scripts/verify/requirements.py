@@ -139,7 +139,7 @@ def way_up(package: str | None, above: Dependents) -> tuple[tuple[str, ...], boo
     """Say who needs a package, who needs that, and so on: the shortest way up.
 
     Tells too whether it ends where nothing else is needed (None); else it ends at what nobody
-    needs, and in a circle nowhere.
+    needs, or where it would go round in a circle.
     """
     ways: dict[str | None, tuple[str, ...]] = {package: ()}
     queue = deque[str | None]([package])
@@ -151,4 +151,4 @@ def way_up(package: str | None, above: Dependents) -> tuple[tuple[str, ...], boo
                 queue.append(parent)
     if None in ways:
         return ways[None], True
-    return next((way for parent, way in ways.items() if not above.get(parent)), ()), False
+    return next((way for x, way in ways.items() if not above.get(x)), ways[below]), False

@@ -127,7 +127,7 @@ def _reasons(name: str, each: PackageSet) -> Iterator[Reason]:
 def _ending(each: PackageSet, way: Sequence[str]) -> str:
     """Say that nobody requires the last of a way, or where it has none, the package itself."""
     if isinstance(each.declared, str):
-        what = "and nothing in that lock needs that" if way else "nothing in that lock needs it"
+        what = "and no other in that lock needs that" if way else "nothing in that lock needs it"
         return f"{what}; {each.declared}"
     return "and nothing that a manifest requires needs that" if way else "nothing there needs it"
 

@@ -69,7 +69,7 @@ def test_a_way_up_in_a_lock_without_a_manifest(
     assert capsys.readouterr().out == (
         "noarch/both-1.0-0.conda: in default/win-64\n"
         "  needed by  own-1.0-0: both\n"
-        "  and nothing in that lock needs that; there is no manifest beside ../lone/team.lock\n"
+        "  and no other in that lock needs that; there is no manifest beside ../lone/team.lock\n"
     )
 
 
@@ -100,7 +100,7 @@ def test_what_is_built_from_source_is_not_mirrored(
 
 
 def test_what_needs_itself_ends(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
-    """A circle that nothing else needs has no way up."""
+    """The way up ends with the last of a circle that nothing else needs."""
     one, other = several.rows(
         replace(OWN, name="one", depends=("other",)), replace(OWN, name="other", depends=("one",))
     )
@@ -108,7 +108,18 @@ def test_what_needs_itself_ends(several: Several, capsys: pytest.CaptureFixture[
     several.manifest("mirror", [])
     assert several.task(why.main, "one", "--json") == 0
     (found,) = json.loads(capsys.readouterr().out)["found"]
-    assert (found["way"], found["required"]) == ([], False)
+    assert (found["way"], found["required"]) == (["other-1.0-0: one"], False)
+    below, one = several.rows(
+        replace(OWN, name="below"), replace(OWN, name="one", depends=("other", "below"))
+    )
+    several.lock(several.own / "pixi.lock", one, other, below)
+    assert several.task(why.main, "below") == 0
+    assert capsys.readouterr().out == (
+        "noarch/below-1.0-0.conda: in default/linux-64\n"
+        "  needed by  one-1.0-0: below\n"
+        "        and  other-1.0-0: one\n"
+        "  and nothing that a manifest requires needs that\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_packages_in_a_circle_that_nobody_requires(world: World) -> None:
     world.write("", environment(row("a", "b", "gone"), row("b", "a")))
     (finding,) = world.close().findings
     assert finding.problem.subject == "linux-64/a-1.0-0.conda"
-    assert _facts(finding.problem, "needed by") == ["nothing that pixi.toml requires"]
+    assert _facts(finding.problem, "needed by") == ["b-1.0-0: a", "nothing that pixi.toml requires"]
 
 
 @pytest.mark.parametrize(
