@@ -72,6 +72,10 @@ class ErrorKind(Enum):
         "give keys that may read it: `pixi auth login s3://{bucket} --s3-access-key-id ID"
         " --s3-secret-access-key KEY`, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     )
+    GCS_KEYS = (
+        "log in to Google: `gcloud auth application-default login`, or name a file with a key:"
+        " GOOGLE_APPLICATION_CREDENTIALS=FILE.json"
+    )
     # The server said no.
     UNAUTHORIZED = "give credentials: `pixi auth login HOST --token TOKEN`, or netrc"
     FORBIDDEN = (

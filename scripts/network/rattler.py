@@ -158,6 +158,8 @@ def refusal(text: str, url: str, buckets: Container[str]) -> DownloadError:
     if scheme != "s3":
         if status is None and _CONTENT.search(text):
             kind = ErrorKind.UNAUTHORIZED
+        elif status is None and scheme == "gcs" and "GCS" in text:
+            kind = ErrorKind.GCS_KEYS
         elif status is None and "tls-no-verify" in text:
             kind = ErrorKind.TLS_NOT_TURNED_OFF
         return DownloadError(kind, message, status=status)

@@ -288,6 +288,22 @@ def test_a_bucket_that_nothing_is_set_for(
     assert lone.fetch(S3) == (0, "")
 
 
+def test_a_bucket_of_google(lone: Lone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is logged in to Google: nothing comes of saying it again."""
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "no-such.json")
+    assert lone.fetch("gcs://bkt/team") == (
+        2,
+        told(
+            "py-rattler: could not build GCS credentials from the application default credentials",
+            f"gcs://bkt/team/{PATH}",
+            "log in to Google: `gcloud auth application-default login`, or name a file with a key:"
+            " GOOGLE_APPLICATION_CREDENTIALS=FILE.json",
+        ),
+    )
+    # Control: what rattler could not reach may be there when it is asked again.
+    assert lone.fetch("oci://127.0.0.1:9/team")[0] == 3
+
+
 def test_a_channel_that_is_a_folder_of_another_machine(lone: Lone, tmp_path: Path) -> None:
     share = tmp_path / "share" / "conda"
     location = str(share / "noarch" / NAME)
