@@ -85,9 +85,11 @@ def refuse_outdated_locks(
             f"{told}; mirrored as it is, for `pixi install --frozen`, until `{problem.help}`"
         )
     outdated = {each.subject for each in problems}
-    for lock in (each for each in locks if each.location not in outdated):
-        fits = "" if lock.manifest is None else "; it fits the manifest"
-        console.note(f"{task}: using {lock.location} as it is{fits}")
+    used = (each for each in locks if each.location not in outdated)
+    fits = "; it fits the manifest"
+    console.note(
+        tuple(f"{task}: using {x.location} as it is{fits if x.manifest else ''}" for x in used)
+    )
     not_checked = _NOT_CHECKED if any(each.manifest is not None for each in locks) else ()
     for each in not_checked:
         console.detail(f"{task}: not checked: {each}")

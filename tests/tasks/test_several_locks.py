@@ -22,7 +22,7 @@ from tasks import channels, doctor, fetch, index, locks, mirror, plan, prune, ro
 from tests.support.locks import EnvironmentRows, PlatformRows, RawRow, write_lock
 from tests.support.packages import TinyPackage
 from tests.support.replies import Reply, login_page, status
-from tests.support.several import BOTH, OWN, REMOTE, SERVICE, Several, make_several
+from tests.support.several import ALONE, BOTH, OWN, REMOTE, SERVICE, Several, make_several
 from tests.support.upstream import Upstream
 from tests.support.verified import here
 from tests.support.wheels import PypiRow, TinyWheel
@@ -391,6 +391,20 @@ def test_settings_of_this_workspace_hold_for_its_own_lock_alone(several: Several
     several.manifest("mirror", ["own"], f'{locks}exclude-environments = ["default"]\n')
     assert several.task(fetch.main, "-q") == 0
     assert several.artifacts() == [each for each in ALL if "own" not in each]
+
+
+def test_which_locks_are_used_is_a_list_that_is_cut(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    several.manifest("mirror", ["own"], 'locks = ["../lone/*.lock"]\n')
+    (row,) = several.rows(ALONE)
+    for number in range(30):
+        several.lock(several.root / "lone" / f"{number}.lock", row, platform="win-64")
+    for options, told in (((), 20), (("-v",), 32)):  # its own, team.lock, and these
+        assert several.task(plan.main, *options) == 0
+        err = capsys.readouterr().err
+        assert err.count("plan: using ") == told
+        assert ("and 12 more, which -v shows\n" in err) is (not options)
 
 
 def test_an_entry_says_what_of_a_lock_is_mirrored(
