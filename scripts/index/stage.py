@@ -123,11 +123,14 @@ def index(
 
 
 def _tell_hotfixes(selection: Selection, console: Console) -> None:
-    found = {f"{path} ({label}": pair for path, label, *pair in differing_rows(selection)}
-    said, taken = ({name: pair[n] for name, pair in found.items()} for n in (0, 1))
-    normal = normalise_specs(said, taken)
-    told = {x: [y for y, *_ in differences(each, taken[x], normal)] for x, each in said.items()}
-    if rows := [f"{x}: {', '.join(fields)})" for x, fields in told.items() if fields]:
+    found = {(path, label): pair for path, label, *pair in differing_rows(selection)}
+    normal = normalise_specs(*({key: pair[n] for key, pair in found.items()} for n in (0, 1)))
+    fields = {
+        key: [field for field, *_ in differences(said, taken, normal)]
+        for key, (said, taken) in found.items()
+    }
+    rows = [f"{path} ({label}: {', '.join(x)})" for (path, label), x in fields.items() if x]
+    if rows:
         console.warn(named(_OTHERWISE, "artifact", rows))
 
 
