@@ -30,6 +30,8 @@ from scripts.network.tls import Trust, root_for_rattler
 _STATUS: Final = re.compile(r"\(([1-5][0-9][0-9])\b|status(?: code)?:? ([1-5][0-9][0-9])\b")
 # Behind such words stands what was found there instead.
 _CONTENT: Final = re.compile(r"(failed to parse [^:]*).*", re.DOTALL)
+# In words that change with its version.
+_OF_GOOGLE: Final = re.compile("GCS|credential")
 _PROXIES: Final = frozenset({"https_proxy", "http_proxy", "all_proxy", "no_proxy"})
 _LOOPBACK: Final = ("localhost", "127.0.0.0/8", "::1")
 
@@ -158,7 +160,7 @@ def refusal(text: str, url: str, buckets: Container[str]) -> DownloadError:
     if scheme != "s3":
         if status is None and _CONTENT.search(text):
             kind = ErrorKind.UNAUTHORIZED
-        elif status is None and scheme == "gcs" and "GCS" in text:
+        elif status is None and scheme == "gcs" and _OF_GOOGLE.search(text):
             kind = ErrorKind.GCS_KEYS
         elif status is None and "tls-no-verify" in text:
             kind = ErrorKind.TLS_NOT_TURNED_OFF
