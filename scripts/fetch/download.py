@@ -112,6 +112,11 @@ class Download:
         def ask(source: str) -> Downloaded:
             return self._place(part, self._fill(source, part))
 
+        if self.artifact.digest is not None and part.size == self.artifact.size:
+            with contextlib.suppress(
+                DownloadError
+            ):  # whole since an earlier run
+                return self._place(part, Body())
         try:
             return ask_in_turn(sources, ask, policy, health, self._wait, is_artifact=True)
         except DownloadError as error:
@@ -131,8 +136,6 @@ class Download:
         size, health, router = self.artifact.size, self.context.health, self.context.router
         if self.artifact.digest is None or (size is not None and part.size > size):
             part.restart()  # without a digest nothing could tell that two halves belong together
-        if size is not None and part.size == size:
-            return Body()  # whole since an earlier run; its digest is looked at next
         path = local_path(source, self.context.root)
         if path is not None:
             body = Body(chunks=read_chunks(path, is_mirror=source not in self.artifact.urls))
