@@ -89,9 +89,10 @@ def make_report(results: Results) -> Report:
     )
 
 
-def place_rows(
-    results: Results,
-) -> Iterator[tuple[EnvironmentPlatform, dict[str, Any], PlatformPackages]]:
+PlaceRow = tuple[EnvironmentPlatform, dict[str, Any], PlatformPackages]
+
+
+def place_rows(results: Results) -> Iterator[PlaceRow]:
     """Yield how each environment on each platform stands to each level, as `--json` has it.
 
     True, false, or None where nothing is wrong, but not all is proven.

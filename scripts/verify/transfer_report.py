@@ -31,6 +31,7 @@ from scripts.verify.findings import (
 from scripts.verify.install.plan import not_built
 from scripts.verify.licences import with_licenses
 from scripts.verify.report import (
+    PlaceRow,
     Results,
     account_lines,
     completeness,
@@ -75,6 +76,7 @@ def write_reports(results: Results, workspace: Workspace, targets: Sequence[Path
     results = dataclasses.replace(
         results, selection=dataclasses.replace(results.selection, artifacts=artifacts)
     )
+    rows = list(place_rows(results))
     licences = Counter(sorted(each.license or "not said" for each in artifacts))
     content = {
         "results": results,
@@ -84,9 +86,9 @@ def write_reports(results: Results, workspace: Workspace, targets: Sequence[Path
         "summary": _summary(results),
         "mirror": list(_mirror(results, workspace)),
         "place_columns": place_columns(results),
-        "places": list(_places(results)),
+        "places": list(_places(results, rows)),
         "proofs": {level.value: PROVES[level] for level in Level},
-        "not_proven": list(_not_proven(results)),
+        "not_proven": list(_not_proven(results, rows)),
         "licences": ", ".join(f"{name} ({count})" for name, count in licences.most_common()),
     }
     written: list[str] = []
@@ -174,10 +176,10 @@ def _sum(sizes: Iterable[int | None]) -> str:
     return f"{counted(len(every), 'artifact')}, {total}"
 
 
-def _places(results: Results) -> Iterator[tuple[str, ...]]:
+def _places(results: Results, rows: Sequence[PlaceRow]) -> Iterator[tuple[str, ...]]:
     levels = [level for level in Level if level in results.levels]
     of_file = {each.path: each.size for each in results.selection.pypi_artifacts}
-    for _, row, locked in place_rows(results):
+    for _, row, locked in rows:
         conda = [each.record.size for each in locked.all_packages]
         size = _sum([*conda, *(of_file[next(pypi_artifacts(x)).path] for x in locked.pypi)])
         complete = completeness(row, locked, results.allowed) or RIGHT
@@ -188,21 +190,20 @@ def _places(results: Results) -> Iterator[tuple[str, ...]]:
         yield "took", *("" for _ in place_columns(results)), *took, ""
 
 
-def _not_proven(results: Results) -> Iterator[str]:
+def _not_proven(results: Results, rows: Sequence[PlaceRow]) -> Iterator[str]:
     """Yield all that a reader might take for proven, and is not."""
-    rows = [(str(place), row) for place, row, _ in place_rows(results)]
     if results.not_looked_at:
         yield f"locks: not looked at: {', '.join(results.not_looked_at)}"
     for level in Level:
         if level not in results.levels:
             yield f"{level}: was not looked at"
             continue
-        undone = [place for place, row in rows if mark(row, level) == NOT_DONE]
+        undone = [str(place) for place, row, _ in rows if mark(row, level) == NOT_DONE]
         is_looked_at = level in results.results
         if undone and not (is_looked_at and level in _TOLD_BY_PLACE):
             how = "is not all proven of" if is_looked_at else "was not done for"
             yield f"{level}: {how} {', '.join(undone)}"
-    alone = [place for place, x in rows if mark(x, Level.INSTALL).startswith("(conda)")]
+    alone = [str(x) for x, row, _ in rows if mark(row, Level.INSTALL).startswith("(conda)")]
     yield from (f"install: of {each} the conda packages alone were installed" for each in alone)
     for each in results.attempts:
         client = each.client.program

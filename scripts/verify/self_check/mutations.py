@@ -202,8 +202,13 @@ def _of_place(all_: Candidates, *, is_asked_for: bool) -> Scope:
             channels = {folder_of_channel(all_.selection.layout, url) for url in urls}
             channels |= {x.channel for x in some}
             subdirs = {x / y for x in channels for y in (each.rows.platform.subdir, NOARCH)}
-            fields = {"place": each.place, "subdirs": tuple(sorted(subdirs))}
-            return scope_of(broken, some, marker=broken.name if is_asked_for else None, **fields)
+            return scope_of(
+                broken,
+                some,
+                subdirs=tuple(sorted(subdirs)),
+                place=each.place,
+                marker=broken.name if is_asked_for else None,
+            )
     whose = "that the manifest asks for by name" if is_asked_for else "and no source packages"
     raise NotApplicable(f"no environment has an artifact {whose}")
 
