@@ -113,9 +113,7 @@ class Download:
             return self._place(part, self._fill(source, part))
 
         if self.artifact.digest is not None and part.size == self.artifact.size:
-            with contextlib.suppress(
-                DownloadError
-            ):  # whole since an earlier run
+            with contextlib.suppress(DownloadError):  # whole since an earlier run
                 return self._place(part, Body())
         try:
             return ask_in_turn(sources, ask, policy, health, self._wait, is_artifact=True)
