@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.channel.part import part_path
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.report import Report
@@ -39,7 +40,9 @@ def nobody() -> Iterator[str]:
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
-def run(root: Path, upstream: Upstream, channel: str, mirrors: str = "") -> Report:
+def run(
+    root: Path, upstream: Upstream, channel: str, mirrors: str = "", *, whole: int = 0
+) -> Report:
     """Fetch many artifacts that the lock says are in this channel."""
     written = [
         TinyPackage(name=f"p{number:02}").write(upstream.folder / "ch") for number in range(MANY)
@@ -52,7 +55,19 @@ def run(root: Path, upstream: Upstream, channel: str, mirrors: str = "") -> Repo
     write_lock(root / "pixi.lock", (EnvironmentRows(platforms=(platform,)),))
     workspace = open_workspace(root, SettingOverrides())
     selection = select(read_lock(workspace.lock_path), workspace.settings)
+    workspace.place.parts.mkdir(parents=True, exist_ok=True)
+    for each in written[MANY - whole :]:
+        part_path(workspace.place.parts, each.sha256).write_bytes(each.path.read_bytes())
     return fetch(workspace, selection, Console(), policy=STUBBORN)
+
+
+def test_what_is_whole_since_an_earlier_run_needs_no_server(
+    tmp_path: Path, upstream: Upstream, nobody: str
+) -> None:
+    report = run(tmp_path / "w", upstream, f"{nobody}/ch", whole=8)
+    assert report.lines[0] == f"fetch: {MANY - 8} of {MANY} could not be fetched"
+    there = sorted(each.name for each in (tmp_path / "w").rglob("noarch/*.conda"))
+    assert there == [f"p{number}-1.0-0.conda" for number in range(MANY - 8, MANY)]
 
 
 def test_given_up_for_all_and_told_once(
