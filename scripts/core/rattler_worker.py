@@ -17,7 +17,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.core.loopback_server import served
 from scripts.core.rattler_solver import (
     build_string,
     error_message,
@@ -181,6 +180,8 @@ async def install(folder: str, subdirs: list[dict[str, Any]], prefix: str, cache
     record, and where; then nothing is installed. Post-link scripts are not run.
     """
     from rattler import Gateway, install
+
+    from scripts.core.loopback_server import served  # which takes as long as a small call
 
     gateway = Gateway(cache_dir=Path(cache, "repodata"))
     records: list[Any] = []
