@@ -137,9 +137,13 @@ def read_pages(
 ) -> list[PypiFile]:
     """Return the files that are there, and that the present pages name but the lock does not.
 
-    And those `shared` ones that the lock names, too.
+    And of those that the lock names the `shared` ones, and what still has a second place that it
+    does not name (`pypi_artifacts`).
     """
-    locked = {each.path for each in pypi.artifacts}.difference(shared)
+    locked = {each.path for each in pypi.artifacts}
+    seconds = (each for each in pypi.there.keys() - locked if "#" in each.name)
+    firsts = (each.with_name(each.name.partition("#")[0]) for each in seconds)
+    locked = locked.difference(shared, firsts)
     found: list[PypiFile] = []
     for path in pypi.index_files:
         if path.name != PAGE_JSON or path.parent.parent != INDEX:
@@ -165,9 +169,10 @@ def read_retained(
     """Return the places of all that pages name and the lock does not, with their rows of it."""
     found: dict[PurePosixPath, list[PypiRecord]] = {}
     records = (record for file in read_pages(folder, pypi, console) for record in file.records)
+    unlocked = pypi.there.keys() - {each.path for each in pypi.artifacts}
     for record in records:
         for each in pypi_artifacts(record):
-            if each.path in pypi.there:
+            if each.path in unlocked:
                 found.setdefault(each.path, []).append(record)
     return found
 
@@ -237,7 +242,7 @@ def plan_pypi(
     kept = [each for each in named if each.path not in locked]
     files = {each.path: each for each in kept if each.size == sizes[each.path]}
     wrong = [each for each in kept if each.path not in files]
-    files |= _locked_files(folder, pypi, digests, [each for each in named if each.path in shared])
+    files |= _locked_files(folder, pypi, digests, [each for each in named if each.path in locked])
     outputs: dict[PurePosixPath, bytes | None] = {}
     for path, file in files.items():
         if not path.name.endswith(".whl"):

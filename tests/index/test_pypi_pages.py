@@ -415,6 +415,35 @@ def test_what_no_lock_names_stays_until_it_is_pruned(mirror: Mirror, tmp_path: P
     assert verify.main(["--manifest-path", str(mirror.root), "--strict", "-q"]) == 0
 
 
+def test_the_second_place_of_a_direct_url_is_retained_once_no_lock_has_its_fragment(
+    mirror: Mirror, tmp_path: Path
+) -> None:
+    written = TinyWheel(name="tiny").write(tmp_path)
+    url = f"https://files.example.org/dl/{written.path.name}"
+    first = f"_pypi/files/files.example.org/dl/{written.path.name}"
+    second = f"{first}#sha256={written.sha256}"
+    mirror.lock([PypiRow(written=written, index=None, url=f"{url}#sha256={written.sha256}")])
+    mirror.index()
+    mirror.lock([PypiRow(written=written, index=INDEX, url=url)])
+    report = mirror.index()
+
+    def upstream() -> list[dict[str, str]]:
+        (file,) = json.loads(pages(mirror)["_pypi/index/tiny/index.v1_json"])["files"]
+        return file["_upstream"]  # type: ignore[no-any-return]
+
+    assert len(upstream()) == 2
+    assert report.data["retained"] == [{"path": second, "size": written.size}]
+    assert mirror.prune() == 0
+    assert set(mirror.waiting()) == {second}
+    # The control: what is locked stays, and so does its page.
+    mirror.let_grace_pass()
+    assert mirror.prune() == 0
+    assert first in mirror.contents()
+    assert second not in mirror.contents()
+    assert upstream() == [{"index": INDEX, "url": url}]
+    assert verify.main(["--manifest-path", str(mirror.root), "--strict", "-q"]) == 0
+
+
 def test_a_page_that_a_lock_needs_and_that_waits_for_its_removal_is_found(
     mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
