@@ -201,7 +201,7 @@ def _cells(
         right = counts[Availability.RIGHT]
         said = f"{', '.join(wrong)}; {right} of {total} right" if wrong else str(total)
         line = f"artifacts {MARKS[not wrong]} ({said})  configuration {MARKS[configured[place]]}"
-        incomplete = incomplete_cell(each.rows, settings.allow_incomplete, "mirror")
+        incomplete = incomplete_cell(each.rows, settings.allow_incomplete)
         yield place.environment, place.platform, f"{line}  {incomplete}"
 
 

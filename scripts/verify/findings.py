@@ -307,7 +307,7 @@ def incomplete(selection: Selection, allowed: AbstractSet[IncompleteKind]) -> It
                 advice = f"allow-unhashed = true, or {advice},"
             problem = finding_problem(
                 row.name,
-                f"is not in the channel: {row.reason}",
+                f"is not mirrored: {row.reason}",
                 ("from", redact(row.location)),
                 ("used by", ", ".join(where)),
                 help=f"{advice} under [{TABLE}], if that will do",
@@ -316,16 +316,14 @@ def incomplete(selection: Selection, allowed: AbstractSet[IncompleteKind]) -> It
             yield Finding(level=None, problem=problem, places=concerned)
 
 
-def incomplete_cell(
-    rows: PlatformPackages, allowed: AbstractSet[IncompleteKind], where: str
-) -> str:
-    """Say in the line of a place how many rows of the lock are not `where`; nothing if none."""
+def incomplete_cell(rows: PlatformPackages, allowed: AbstractSet[IncompleteKind]) -> str:
+    """Say in the line of a place how many rows of the lock are not mirrored; nothing if none."""
     kinds = [row.kind for row in rows.unmirrorable if row.kind is not None]
     if not kinds:
         return ""
     refused = sum(kind not in allowed for kind in kinds)
     said = f" {WRONG}" if refused else ", as allowed"
-    return f"incomplete{said} ({refused or len(kinds)} not in the {where})"
+    return f"incomplete{said} ({refused or len(kinds)} not mirrored)"
 
 
 def link_problem(path: PurePosixPath, since: str = "") -> Problem:

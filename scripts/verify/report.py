@@ -151,7 +151,7 @@ def completeness(
     row: Mapping[str, Any], packages: PlatformPackages, allowed: AbstractSet[IncompleteKind]
 ) -> str:
     """Say that something is not in the channel that a place needs, if only to build its sdists."""
-    cell = incomplete_cell(packages, allowed, "channel")
+    cell = incomplete_cell(packages, allowed)
     return cell if row["complete"] or WRONG in cell else f"incomplete {WRONG}"
 
 

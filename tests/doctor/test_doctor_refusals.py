@@ -257,7 +257,7 @@ def test_what_comes_from_no_channel(flat: Asker) -> None:
     code, out, err = flat.ask()
     assert (code, out.splitlines()[0]) == (1, "no: 2 packages not in the mirror")
     assert out.splitlines()[1] == (
-        "default  linux-64  artifacts ✓ (1)  configuration ✓  incomplete ✗ (2 not in the mirror)"
+        "default  linux-64  artifacts ✓ (1)  configuration ✓  incomplete ✗ (2 not mirrored)"
     )
     mine = (
         "error: mine: is not in the mirror: a source package, built where it is installed\n"

@@ -302,7 +302,7 @@ def test_a_gap_is_a_finding_as_it_is_for_mirror(world: World) -> None:
     _, err = world.plan("-q", code=ExitCode.FINDINGS)
     shown = GAP.location.replace("me:secret", "********")
     assert err == (
-        "error: g 1: is not in the channel: a PyPI package built from git\n"
+        "error: g 1: is not mirrored: a PyPI package built from git\n"
         f"  from     {shown}\n"
         "  used by  default/linux-64\n"
         'help: add "pypi" to allow-incomplete under [tool.pixi-mirror], if that will do\n'

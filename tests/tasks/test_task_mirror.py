@@ -188,7 +188,7 @@ def test_many_findings_are_counted_and_all_are_named_with_v(
     out, err = capsys.readouterr()
     assert "verified" not in out.splitlines()[-1]
     assert err[err.index("error: ") :] == (
-        "error: each of these 5 is not in the channel: a PyPI package built from git\n"
+        "error: each of these 5 is not mirrored: a PyPI package built from git\n"
         "  first    x0 1.0\n"
         f"  from     {GIT.format(0)}\n"
         "  used by  default/linux-64\n"
@@ -200,4 +200,4 @@ def test_many_findings_are_counted_and_all_are_named_with_v(
     )
     assert run(made, "-v") == 1
     errors = capsys.readouterr().err
-    assert all(f"error: x{each} 1.0: is not in the channel: " in errors for each in range(5))
+    assert all(f"error: x{each} 1.0: is not mirrored: " in errors for each in range(5))

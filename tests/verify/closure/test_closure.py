@@ -615,7 +615,7 @@ def test_what_only_a_source_package_can_meet(
     options += ["--allow-incomplete", "source"]
     assert verify.main(options) == 0
     assert capsys.readouterr().out.splitlines()[:2] == [
-        "default  linux-64  closure –  incomplete, as allowed (1 not in the channel)",  # noqa: RUF001
+        "default  linux-64  closure –  incomplete, as allowed (1 not mirrored)",  # noqa: RUF001
         (
             "closure: not proven of default/linux-64: linux-64/a-1.0-0.conda requires mine >=1"
             " (built from source), linux-64/a-1.0-0.conda constrains mine <3 (built from source)"

@@ -296,17 +296,17 @@ def test_an_incomplete_environment(world: World, capsys: pytest.CaptureFixture[s
     lines = [line for line in out.splitlines() if line.startswith("left out: ")]
     assert sorted(lines) == told.splitlines()
     assert out.splitlines()[0] == (
-        f"default  {here()}  install ✓ (py-rattler)  incomplete ✗ (2 not in the channel)"
+        f"default  {here()}  install ✓ (py-rattler)  incomplete ✗ (2 not mirrored)"
     )
     problems = sorted(err.partition("\n")[2].split("error: ")[1:])
     assert problems == [
         (
-            "mine: is not in the channel: a source package, built where it is installed\n"
+            "mine: is not mirrored: a source package, built where it is installed\n"
             f"  from     ./mine\n  used by  default/{here()}\n"
             'help: add "source" to allow-incomplete under [tool.pixi-mirror], if that will do\n'
         ),
         (
-            "six 1.17.0: is not in the channel: a PyPI package built from git\n"
+            "six 1.17.0: is not mirrored: a PyPI package built from git\n"
             f"  from     {git}\n  used by  default/{here()}\n"
             'help: add "pypi" to allow-incomplete under [tool.pixi-mirror], if that will do\n'
         ),
@@ -315,7 +315,7 @@ def test_an_incomplete_environment(world: World, capsys: pytest.CaptureFixture[s
     out, err = capsys.readouterr()
     assert out.splitlines()[:2] == [  # broken where 80 columns are too few
         f"default  {here()}  install ✓ (py-rattler)",
-        f"{' ' * len(f'default  {here()}  ')}incomplete, as allowed (2 not in the channel)",
+        f"{' ' * len(f'default  {here()}  ')}incomplete, as allowed (2 not mirrored)",
     ]
     lines = [line for line in out.splitlines() if line.startswith("left out: ")]
     assert sorted(lines) == told.splitlines()
