@@ -20,7 +20,7 @@ _TOKEN_SEGMENTS: Final = re.compile(r"/(?:t|%74)/[^/]+")
 
 _FIRST_TOKEN: Final = re.compile(r"\A/(?:t|%74)/[^/]+(?=/)")
 
-_HIDDEN: Final = "********"
+HIDDEN: Final = "********"
 
 # Special characters of CommonMark, with GitHub's tables. An underscore within a word is none, and
 # names of packages are full of them.
@@ -54,15 +54,15 @@ def redact(text: str) -> str:
     """
     if "://" not in text and "/t/" not in text and "url: " not in text:
         return text
-    return _BARE_TOKEN.sub(f"/t/{_HIDDEN}", _URL.sub(_redacted, text))
+    return _BARE_TOKEN.sub(f"/t/{HIDDEN}", _URL.sub(_redacted, text))
 
 
 def _redacted(match: re.Match[str]) -> str:
     before, at, after = match[0].rpartition("@")
-    url = _RAW_PASSWORD.sub(f"://{_HIDDEN}", before) + at + after if at else after
-    url = _USER_INFO.sub(f"://{_HIDDEN}@", url)
-    url = _QUERY.sub(f"?{_HIDDEN}", url)
-    return _TOKEN.sub(f"/t/{_HIDDEN}", url)
+    url = _RAW_PASSWORD.sub(f"://{HIDDEN}", before) + at + after if at else after
+    url = _USER_INFO.sub(f"://{HIDDEN}@", url)
+    url = _QUERY.sub(f"?{HIDDEN}", url)
+    return _TOKEN.sub(f"/t/{HIDDEN}", url)
 
 
 def without_secrets(url: str, *, of_pypi: bool = False) -> str:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 from scripts.core.errors import usage_error
 from scripts.core.file_name import FileName, is_archive_name, parse_file_name
 from scripts.core.record import LAST_SECOND, RUN_EXPORTS, NoArch, Record, split_features
-from scripts.core.redact import redact
+from scripts.core.redact import HIDDEN, redact
 from scripts.core.subdir import NOARCH, check_subdir, is_known_subdir
 from scripts.core.typed_values import Table, parse_int
 from scripts.lock.location import is_sound_url, parse_location
@@ -52,6 +52,8 @@ def parse_package(row: Row, url: str, version: int, platform: str = "") -> Locke
     channel = written_channel = row.string("channel")
     if channel is None and (version < 6 or "channel" not in row.fields):
         channel = place.channel
+    elif HIDDEN in (channel or ""):  # by pixi; the URL has the secrets of its channel
+        channel = place.channel or channel
     refuse_unsound_urls(row, url, written_channel)
     written = row.string("file_name")
     if is_archive_name(place.last):

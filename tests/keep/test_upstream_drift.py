@@ -631,6 +631,20 @@ def test_credentials_are_sent_and_kept_nowhere(world: World) -> None:
     assert out == "upstream: 5 artifacts asked for: 5 not known\n"
 
 
+def test_secrets_that_pixi_hides_in_a_row_are_those_of_its_url(world: World) -> None:
+    """Where a channel has some, pixi 0.77 writes `channel:` beside the URL, with `********`."""
+    world.publish(CONDA[0], CONDA[2])
+    lock = world.root / "pixi.lock"
+    text = lock.read_text(encoding="utf-8")
+    hidden = world.channel.replace("me:hunter2", "me:********")
+    for channel, asked in ((hidden, True), (f"{world.upstream.url}/other", False)):  # the control
+        row = rf"\1\n  channel: {channel}"
+        lock.write_text(re.sub(r"(?m)^(- conda: .*)$", row, text), encoding="utf-8")
+        world.upstream.authorization = "Basic bWU6aHVudGVyMg==" if asked else None
+        document = world.document(code=ExitCode.FINDINGS if asked else ExitCode.USAGE)
+        assert [each["name"] for each in document["withdrawn"]] == (["a"] if asked else [])
+
+
 def test_a_direct_url_is_asked_by_head(world: World) -> None:
     url = world.upstream.url
     direct = TinyWheel(name="d1").write(world.upstream.folder / "direct")
