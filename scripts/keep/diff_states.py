@@ -78,6 +78,8 @@ def read_states(
     errors of exit code 2 of what is not there or cannot be read.
     """
     with disk_errors(workspace.place.folder, SEE_TO_DISK, "read"):
+        layout = read_state(workspace.place).layout or workspace.settings.layout  # the channel's
+        workspace = replace(workspace, settings=replace(workspace.settings, layout=layout))
         locks = functools.cache(
             lambda: chosen_locks(read_locks(workspace, console, believes_cache=True), only)
         )
@@ -124,8 +126,8 @@ def _read(
     if name == CHANNEL:
         from scripts.keep.published import read_published  # two locks need none of it
 
-        snapshot, layout = newest_snapshot(place), read_state(place).layout
-        files = read_published(place, layout or workspace.settings.layout, console)
+        snapshot = newest_snapshot(place)
+        files = read_published(place, workspace.settings.layout, console)
         compared = ComparedState(name=name, files=_of_snapshot(files, place.folder))
     elif _is_path(name) and not is_receipt:
         return _of_locks(workspace, name, (_read_lock(workspace, name),))
@@ -226,8 +228,8 @@ def _as_last_mirrored(
         last = last_mirrored(workspace)
         if last is None:
             return channel
-        layout = read_state(place).layout or last.layout
-        named = frozenset(each.path for each in last.with_layout(layout).artifacts)
+        as_there = last.with_layout(workspace.settings.layout)
+        named = frozenset(each.path for each in as_there.artifacts)
     return _only_named(channel, named, with_index=True)
 
 

@@ -15,7 +15,7 @@ import pytest
 from scripts.channel.state import MirrorState, write_channel
 from scripts.core.channel_paths import ChannelPaths
 from scripts.keep import relayout
-from tasks import mirror, prune, verify
+from tasks import diff, mirror, prune, verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.packages import TinyPackage, WrittenPackage
 from tests.support.upstream import Upstream
@@ -194,6 +194,22 @@ def test_there_and_back_again_what_is_retained_stays(world: World) -> None:
     assert sorted(repodata["packages.conda"]) == ["a-1.0-0.conda", "a-2.0-0.conda"]
     assert run(prune, one, "--now") == 0
     assert world.artifacts() == ["noarch/a-2.0-0.conda"]
+
+
+def test_a_diff_is_told_in_the_layout_that_the_channel_has(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which the options of a run, not the settings, may have given it."""
+    one = world.workspace("one", [world.package("a")], "flat")
+    assert run(mirror, one, "--layout", "by-channel") == 0
+    capsys.readouterr()
+    assert run(diff, one) == 0
+    assert capsys.readouterr().out == (
+        "no package changed: channel -> lock\nto carry: 0 artifacts, 0 B\n"
+    )
+    world.workspace("one", [world.package("a", version="2.0")], "flat")  # the control
+    assert run(diff, one) == 0
+    assert f"{world.host}/ch, noarch: 1 changed\n  ~ a  1.0 0 -> 2.0 0\n" in capsys.readouterr().out
 
 
 def test_a_killed_relayout_is_finished_by_the_next(
