@@ -154,7 +154,7 @@ def unhashed_problems(selection: Selection) -> Iterator[Problem]:
 
 def _digest_help(artifact: Artifact, manifest: Manifest | None) -> str:
     """Say how a digest gets into the lock: pixi locks that of a `url`, but none of a `path`."""
-    cure = "pixi lock"
+    cure = "pixi update"  # to `pixi lock` such a lock is up to date
     if manifest is None:
         return f"{cure}, or fetch it all the same with --allow-unhashed"
     locations = (

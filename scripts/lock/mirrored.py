@@ -20,7 +20,7 @@ from scripts.workspace.model import Manifest
 from scripts.workspace.settings import LockEntry, Settings
 from scripts.workspace.workspace import LOCK_NAME, Workspace
 
-_RENEWS: Final = re.compile(r"(`?)pixi (run update-mirror|lock|update [\w.-]+)\b(`?)")
+_RENEWS: Final = re.compile(r"(`?)pixi (run update-mirror|lock|update(?: [\w.-]+)?)\b(`?)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

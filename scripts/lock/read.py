@@ -45,6 +45,8 @@ from scripts.workspace.workspace import LOCK_NAME
 
 # bytes; the largest real lock seen has 5 MB, and 20 MB cost nine seconds to parse
 LARGEST: Final = 48 << 20
+# pixi refuses such a lock, too.
+_MAKE_ANEW: Final = "restore it (git checkout), or remove it and run `pixi lock`"
 _KINDS: Final = ("conda", "pypi", "conda_source")
 # Merged from a second row of the same artifact where the first lacks them
 # (rattler_lock/src/parse/models/legacy.rs, merge_package_record).
@@ -97,7 +99,7 @@ def parse_lock(text: str, subject: str) -> LockFile:
     version = parse_int(written) if isinstance(written, str) else None
     if version is None:
         message = "not a pixi lock file: it has no version number"
-        raise usage_error(subject, message, help="pixi lock")
+        raise usage_error(subject, message, help=_MAKE_ANEW)
     if version > NEWEST:
         raise usage_error(
             subject,
@@ -106,7 +108,7 @@ def parse_lock(text: str, subject: str) -> LockFile:
             help="update pixi-mirror, or write the lock with an older pixi",
         )
     if version < 1:
-        raise usage_error(subject, f"there is no lock file version {version}", help="pixi lock")
+        raise usage_error(subject, f"there is no lock file version {version}", help=_MAKE_ANEW)
     top = Row(subject, "the lock file", document)
     environments = (_parse_v1(top),) if version <= 3 else _parse_v4(top, version)
     return LockFile(version=version, environments=environments)
@@ -261,7 +263,7 @@ def _find(
         what = "a variant of a package" if candidates else "a package"
         message = f"{row.where} refers to {what} that is not listed"
         package = ("package", redact(selector[kind]))
-        raise usage_error(row.subject, message, package, help="pixi lock")
+        raise usage_error(row.subject, message, package, help=_MAKE_ANEW)
     fitting = [each for each in fitting if each[1].string("subdir") == subdir] or fitting
     (first, row), *others = fitting
     for other, _ in others:

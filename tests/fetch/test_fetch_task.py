@@ -263,7 +263,7 @@ def test_without_any_digest(world: World, capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == (
         "error: noarch/p0-1.0-0.conda: the lock has neither sha256 nor md5 for it\n"
         f"  from  {world.upstream.url}/ch/noarch/p0-1.0-0.conda\n"
-        "help: pixi lock, or fetch it all the same with --allow-unhashed\n"
+        "help: pixi update, or fetch it all the same with --allow-unhashed\n"
     )
     assert world.upstream.requests == []
     assert world.fetch("--allow-unhashed") == 0

@@ -25,6 +25,7 @@ packages:
   sha256: {SHA}
 """
 URL = "https://conda.anaconda.org/conda-forge/linux-64/zlib-1.3-h1_0.conda"
+ANEW = "help: restore it (git checkout), or remove it and run `pixi lock`"
 CONFLICT = """\
 pixi.lock: holds the conflict markers of an unfinished merge
 help: git checkout --ours pixi.lock && pixi lock (in a rebase: --theirs)"""
@@ -94,12 +95,12 @@ def test_unknown_subdir_names_the_nearest() -> None:
     [
         ("", "pixi.lock: not a pixi lock file: there is no map at its top"),
         ("- a\n", "pixi.lock: not a pixi lock file: there is no map at its top"),
-        ("a: 1\n", "pixi.lock: not a pixi lock file: it has no version number\nhelp: pixi lock"),
+        ("a: 1\n", f"pixi.lock: not a pixi lock file: it has no version number\n{ANEW}"),
         (
             "version: seven\n",
-            "pixi.lock: not a pixi lock file: it has no version number\nhelp: pixi lock",
+            f"pixi.lock: not a pixi lock file: it has no version number\n{ANEW}",
         ),
-        ("version: 0\n", "pixi.lock: there is no lock file version 0\nhelp: pixi lock"),
+        ("version: 0\n", f"pixi.lock: there is no lock file version 0\n{ANEW}"),
         ("version: 6\nversion: 7\n", "pixi.lock, line 2: the key 'version' is there twice"),
         ("version: &v 6\nx: *v\n", "pixi.lock, line 2: an alias; lock files have none"),
         ("version: 6\n---\nversion: 6\n", "pixi.lock, line 3: a second YAML document in one file"),
@@ -140,8 +141,7 @@ def test_reference_to_nothing() -> None:
         )
     ) == (
         "pixi.lock: environment default on linux-64 refers to a package that is not listed\n"
-        f"  package  {URL}\n"
-        "help: pixi lock"
+        f"  package  {URL}\n{ANEW}"
     )
 
 

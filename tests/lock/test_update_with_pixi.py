@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -232,6 +233,30 @@ def test_lock_renews_what_the_manifest_asks_for(made: PixiWorkspace) -> None:
     after = renew_lock(pixi(), made.workspace)
     assert _unsatisfied(made.workspace, after) == ()
     assert "  ~ a  1.0 0 -> 2.0 0" in changed(before, after)
+
+
+def test_what_gives_a_lock_the_digests_that_it_lacks(made: PixiWorkspace) -> None:
+    """The help of `fetch`."""
+    lock = made.workspace.lock_path
+    lock.write_text(re.sub(r"(?m)^  (sha256|md5): .*\n", "", made.lock_text), encoding="utf-8")
+    made.lock()  # the control
+    assert "sha256" not in made.lock_text
+    run_pixi(pixi(), ("update",), made.root / "pixi.toml")
+    assert all(each.record.sha256 for each in read_lock(lock).packages())
+
+
+def test_what_pixi_refuses_is_made_anew_once_it_is_removed(made: PixiWorkspace) -> None:
+    """The help of errors that the lock is none, or refers to nothing."""
+    lock, good = made.workspace.lock_path, made.lock_text
+    for old, new in (("version: 7", "version: 0"), ("- conda: ", "- conda: x")):
+        lock.write_text(good.replace(old, new, 1), encoding="utf-8")
+        with pytest.raises(MirrorError, match="restore it"):
+            read_lock(lock)
+        with pytest.raises(MirrorError, match="failed with exit code 1"):  # the control
+            made.lock()
+        lock.unlink()
+        made.lock()
+        read_lock(lock)
 
 
 def test_the_channels_of_a_solve_group_are_those_of_all_its_members(

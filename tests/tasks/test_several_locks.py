@@ -699,8 +699,8 @@ def test_what_has_no_digest_names_the_lock(
         "error: linux-64/served-1.0-0.conda: the lock has neither sha256 nor md5 for it\n"
         f"  from       {several.upstream.url}/ch/linux-64/served-1.0-0.conda\n"
         "  locked in  ../service/pixi.lock\n"
-        f"help: pixi lock --manifest-path {several.root / 'service'}, or fetch it all the same with"
-        " --allow-unhashed\n"
+        f"help: pixi update --manifest-path {several.root / 'service'}, or fetch it all the same"
+        " with --allow-unhashed\n"
     )
 
 
