@@ -21,8 +21,8 @@ from scripts.core.report import counted
 
 _OPENED: Final = "opened"  # in the journal, in place of an algorithm; the identity is the digest
 _UPSTREAM: Final = (
-    "the fault is upstream's, not the mirror's: lock another build (`pixi update`), or tell the"
-    " channel's keeper"
+    "the fault is upstream's, not the mirror's: lock another version (`pixi add 'NAME!=VERSION'`),"
+    " or tell the channel's keeper"
 )
 _UPSTREAM_PYPI: Final = (
     "the fault is upstream's, not the mirror's: lock another version or file of it, or tell who"

@@ -19,8 +19,8 @@ from tests.support.verified import elsewhere, here
 PAGE = b"<!DOCTYPE html>\n<title>Sign in</title>\n"
 LIB, PAGED, TARRED = "noarch/lib-1.0-0.conda", "noarch/page-1.0-0.conda", "tar-1.0-0.conda"
 HELP = (
-    "help: the fault is upstream's, not the mirror's: lock another build (`pixi update`), or tell"
-    " the channel's keeper\n"
+    "help: the fault is upstream's, not the mirror's: lock another version"
+    " (`pixi add 'NAME!=VERSION'`), or tell the channel's keeper\n"
 )
 
 

@@ -259,6 +259,13 @@ def test_what_pixi_refuses_is_made_anew_once_it_is_removed(made: PixiWorkspace) 
         read_lock(lock)
 
 
+def test_what_locks_another_version_than_the_newest(made: PixiWorkspace) -> None:
+    """The help where an artifact cannot be opened, which is the newest as a rule."""
+    for words, locked in ((("update",), "b-2.0"), (("add", "b!=2.0"), "b-1.0")):
+        run_pixi(pixi(), words, made.root / "pixi.toml")
+        assert locked in made.lock_text
+
+
 def test_the_channels_of_a_solve_group_are_those_of_all_its_members(
     made: PixiWorkspace,
 ) -> None:
