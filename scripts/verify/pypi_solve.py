@@ -39,6 +39,10 @@ from scripts.workspace.resolve import pypi_options, solve_strategy
 
 _OTHERS: Final = "other PyPI packages in the mirror allow it"
 _NO_OPTION: Final = "unexpected argument"
+# A name that no package has, asked for on Windows: before 0.13.6 uv takes its machine, AMD64 as the
+# `platform_machine` of Python, for x86_64.
+_NO_PACKAGE: Final = "pixi-mirror-nobody"
+_OLD_MACHINE: Final = f"{_NO_PACKAGE} ; platform_machine == 'x86_64'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,12 +96,16 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
         options += ("--resolution", solve_strategy(manifest, environment))
         if mode := pypi_options(manifest, manifest.features_of(environment)).prerelease_mode:
             options += ("--prerelease", mode)
+    questions = [*_questions(asked, sources, excluded)]
+    required = (text for x in each.pypi_rows for text in x.requires_dist)
+    if python.subdir == "win-64" and any("platform_machine" in text for text in required):
+        questions.append(_OLD_MACHINE)
     return PypiSolve(
         place=each.place,
         uv=uv,
         options=options,
         variables=python.uv_variables,
-        asked=tuple(_questions(asked, sources, excluded)),
+        asked=tuple(questions),
         excluded=tuple(sorted(excluded)),
         overrides=tuple(x.text for x in each.pypi_overrides.values()),
         locked=tuple(f"{name} {x.version}" for name, x in mirrored.items()),
@@ -174,8 +182,8 @@ def solve_pypi(job: PypiSolve, folder: Path) -> SolveAnswer:
         more = {"NO_COLOR": "1", "UV_PYTHON_DOWNLOADS": "never", **dict(job.variables)}
         done = run_sandboxed(command, sandbox_environment(scratch / "home", more))
     said = done.stderr.decode(errors="replace")
-    if _NO_OPTION in said:
-        too_old = "its PyPI packages (this uv is too old: uv >=0.9.12 will do)"
+    if _NO_OPTION in said or _NO_PACKAGE in said:
+        too_old = "its PyPI packages (this uv is too old: uv >=0.13.6 will do)"
         return SolveAnswer(not_proven=(too_old,))
     if done.returncode != 0:
         return _failure(job, done)

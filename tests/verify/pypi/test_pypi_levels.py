@@ -24,6 +24,7 @@ from scripts.workspace.workspace import open_workspace
 from tasks import index, mirror, snapshots, why
 from tasks import verify as verify_task
 from tests.support.packages import TinyPackage
+from tests.support.uv import uv_release
 from tests.support.wheels import TinySdist, TinyWheel
 from tests.verify.pypi.conftest import DIRECT, LINUX, MANIFEST, PACKAGES, WINDOWS, PypiWorld
 
@@ -495,6 +496,34 @@ def test_trouble_of_this_machine_is_no_finding(
     reasons = {1: [None, None], 2: [TROUBLE] * 2}  # the place is told beside it
     reasons[4] = [f"uv: {message.replace('linux-64', x)}" for x in ("linux-64", "win-64")]
     assert [x.get("skip-reason") for x in told["solved"]] == reasons[code]
+
+
+@posix_scripts
+def test_what_a_uv_says_that_takes_the_machine_of_windows_for_another_proves_nothing(
+    world: PypiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As uv does before 0.13.6, for which the real one is told that it is so."""
+    app = PACKAGES["app"]
+    needs = (*app.requires_dist, "tiny-win; platform_machine == 'AMD64'")
+    new = world.remade(app=dataclasses.replace(app, requires_dist=needs))
+    open_ = ["folder (not in the mirror)", "tiny-sdist (an sdist)"]
+    program, uv = world.root / "uv", find_program(Client.UV, os.environ)
+    assert uv is not None
+    if uv_release(uv) >= (0, 13, 6):
+        code, told = new.verify("solve")
+        assert (code, [x["not-proven"] for x in told["solved"]]) == (0, [open_] * 2)
+    holds = "sed -i \"s/machine == 'x86_64'/machine == 'AMD64'/\""
+    does = f'for x; do case $x in */in.txt) {holds} "$x";; esac; done\nexec {uv} "$@"'
+    program.write_text(f"#!/bin/sh\n{does}\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setattr("scripts.verify.solve.find_program", lambda *_: program)
+    code, told = new.verify("solve")
+    too_old = "its PyPI packages (this uv is too old: uv >=0.13.6 will do)"
+    assert [x["not-proven"] for x in told["solved"]] == [open_, [*open_, too_old]]
+    assert (code, [x["solved"] for x in told["solved"]]) == (0, [True] * 2)
+    # The control: of what asks for no machine it has to be right.
+    code, told = world.remade().verify("solve")
+    assert (code, [x["not-proven"] for x in told["solved"]]) == (0, [open_] * 2)
 
 
 @posix_scripts

@@ -15,6 +15,7 @@ from scripts.verify.findings import Client
 from scripts.verify.install.clients import find_program
 from scripts.verify.python_platform import PythonPlatform, python_platform
 from scripts.workspace.virtual_packages import VirtualPackage
+from tests.support.uv import uv_release
 from tests.support.wheels import TinyWheel
 
 UV = find_program(Client.UV, {})
@@ -144,6 +145,8 @@ def test_markers_and_tags_are_decided_as_by_uv(
 
     from scripts.core.pep508 import marker_evaluator
 
+    if subdir == "win-64" and UV is not None and uv_release(UV) < (0, 13, 6):
+        pytest.skip("before 0.13.6 uv takes the machine of Windows for another")
     platform = python(subdir, virtual)
     holds = marker_evaluator(tuple(platform.markers.items()))
     for extras in ((), ("x",), ("x", "y")):
