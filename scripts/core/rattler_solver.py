@@ -27,11 +27,9 @@ def subdir_type() -> Any:
 
 def build_string(text: str) -> Any:
     """Make a build; before 0.26 it is a plain str."""
-    try:
-        from rattler.package import BuildString
-    except ImportError:
-        return text
-    return BuildString(text)
+    from rattler import package
+
+    return getattr(package, "BuildString", str)(text)
 
 
 def match_spec(text: str) -> Any:

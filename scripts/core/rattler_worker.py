@@ -223,11 +223,11 @@ def _client(*, tls_no_verify: bool, tls_root_certs: str, s3_options: list[list[A
 
     It takes proxies and certificates from the environment in all versions.
     """
-    from rattler.networking import Client
+    import rattler
+    from rattler import networking
 
-    if hasattr(Client, "from_config"):
-        from rattler import Config
-
+    client: Any = networking.Client  # versions differ in what it has
+    if (config_type := getattr(rattler, "Config", None)) is not None:
         values = {"tls-no-verify": tls_no_verify, "tls-root-certs": tls_root_certs}
         for bucket, endpoint, region, path_style in s3_options:
             name = f"s3-options.{json.dumps(bucket, ensure_ascii=False)}"
@@ -236,11 +236,10 @@ def _client(*, tls_no_verify: bool, tls_root_certs: str, s3_options: list[list[A
             values[f"{name}.addressing-style"] = "path" if path_style else "virtual-host"
         # JSON of these values is valid TOML.
         lines = (f"{key} = {json.dumps(each, ensure_ascii=False)}" for key, each in values.items())
-        config = Config.from_toml("\n".join(lines))
-        return Client.from_config(config, max_retries=0, timeout=_LONGEST_DOWNLOAD)
+        config = config_type.from_toml("\n".join(lines))
+        return client.from_config(config, max_retries=0, timeout=_LONGEST_DOWNLOAD)
     if tls_no_verify:
         raise ValueError("this version cannot do without verification (tls-no-verify)")
-    from rattler import networking
     from rattler.networking.middleware import S3Config
 
     buckets = {bucket: S3Config(*options) for bucket, *options in s3_options}
@@ -248,7 +247,7 @@ def _client(*, tls_no_verify: bool, tls_root_certs: str, s3_options: list[list[A
         *(networking.AuthenticationMiddleware(), networking.OciMiddleware()),
         *(networking.GCSMiddleware(), networking.S3Middleware(buckets)),
     ]
-    return Client(middlewares, timeout=_LONGEST_DOWNLOAD)
+    return client(middlewares, timeout=_LONGEST_DOWNLOAD)
 
 
 _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {

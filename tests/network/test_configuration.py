@@ -18,6 +18,8 @@ from scripts.core.errors import ExitCode, MirrorError
 from scripts.network.configuration import PixiConfig, home_of, read_pixi_config
 from tests.support.pixi import find_pixi
 
+RATTLER_CONFIG: Any = getattr(rattler, "Config", None)
+
 
 def _write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -255,7 +257,7 @@ def test_files_are_those_of_pixi(
     assert any("workspace" in each for each in read)
 
 
-@pytest.mark.skipif(not hasattr(rattler, "Config"), reason="py-rattler 0.26 brought it")
+@pytest.mark.skipif(RATTLER_CONFIG is None, reason="py-rattler 0.26 brought it")
 @pytest.mark.parametrize("seed", range(40))
 def test_values_are_those_of_rattler(tmp_path: Path, places: dict[str, Path], seed: int) -> None:
     """Its own `Config`, on which pixi's rests, says the same of the same files."""
@@ -265,7 +267,7 @@ def test_values_are_those_of_rattler(tmp_path: Path, places: dict[str, Path], se
         if folder.name != "pixi_home" and chance.random() < 0.8:
             text = _random_file(chance).partition("[s3-options]")[0]
             files.append(_write(folder / "config.toml", text))
-    theirs = rattler.Config.load_from_files(files) if files else rattler.Config.from_toml("")
+    theirs = RATTLER_CONFIG.load_from_files(files) if files else RATTLER_CONFIG.from_toml("")
     ours = read_pixi_config(tmp_path / "workspace", _environ(tmp_path))
     override = theirs.authentication_override_file
     certs = theirs.tls_root_certs
