@@ -104,7 +104,8 @@ def prune(
         problems = make_index(dropping=[each.path for each in dropped]).problems
         when = now()
     if not dry_run:
-        waiting = still_waiting(place.folder, read_state(place).removals, users.named())
+        listed = still_waiting(place.folder, read_state(place).removals, frozenset())
+        waiting = tuple(each for each in listed if each.path not in users.named())
     removed = tuple(each for each in waiting if at_once or is_due(each, grace, when))
     removed = _approved(removed, may_remove)
     going = [x.path for x in removed] + [x.path for x in dropped if dry_run and at_once]
@@ -114,9 +115,11 @@ def prune(
     room = freed_bytes(statuses(place.folder / each for each in going))
     if not dry_run:
         due = frozenset(removed)
-        left = [each for each in waiting if each not in due]
+        # What a lock names stays on the list after a rollback: the lock may go back, too.
+        left = [each for each in listed if each not in due]
         removed = remove(place, removed, left) if removed else ()
-        waiting = tuple(each for each in left if os.path.lexists(place.folder / each.path))
+        there = (each for each in waiting if each not in due)
+        waiting = tuple(each for each in there if os.path.lexists(place.folder / each.path))
     report = _report(
         replace(files, waiting=waiting),
         users,

@@ -205,14 +205,18 @@ def test_back_and_forward_and_back(pruned: Mirror) -> None:
     assert len(snapshots(pruned)) == 3 + 4
 
 
+@pytest.mark.parametrize("before", ["", "prune"])
 def test_with_its_lock_all_else_goes_in_its_time(
-    pruned: Mirror, capsys: pytest.CaptureFixture[str]
+    before: str, pruned: Mirror, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = snapshots(pruned)[0]
     names = {str(row.path) for row in read_snapshot_files(pruned.workspace.place, first)}
     assert run(pruned, rollback.main, first.id) == 0
     out = capsys.readouterr().out.splitlines()
     [command] = [each for each in out if each.startswith(f"  {COPY} ")]
+    if before:
+        assert pruned.prune("--now") == 0
+        assert (pruned.folder / NEW_PATH).exists(), "the lock still names it"
     at_once = {**os.environ, "COPYCMD": "/Y"}  # Windows asks before it replaces a file
     subprocess.run(command, shell=True, check=True, cwd=pruned.root, env=at_once)
     assert run(pruned, index.main, "-q") == 0
