@@ -23,7 +23,7 @@ from scripts.core.files import disk_errors, unlink
 from scripts.core.symlinks import check_output_paths
 
 _TIMES_DIFFER: Final = 2 * 10**9  # nanoseconds; FAT keeps times to two seconds
-_INDEX: Final = ("repodata", "index.")  # how the files are called that name others
+_INDEX: Final = ("repodata", "index.")  # how such files are called
 # The folder is not empty, or there is none.
 _STAYS: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR})
 
@@ -74,6 +74,11 @@ def is_due(removal: Removal, grace: timedelta, when: datetime) -> bool:
     return removal.dropped is not None and abs(when - removal.dropped) >= grace
 
 
+def names_others(path: PurePosixPath) -> bool:
+    """Tell whether this is an index file that names other files."""
+    return path.name.startswith(_INDEX)
+
+
 def remove(
     place: ChannelPaths, due: Iterable[Removal], left: Iterable[Removal]
 ) -> tuple[Removal, ...]:
@@ -82,7 +87,7 @@ def remove(
     Returns those that were there. Index files go first, so that no index names a file that is gone.
     The list is written last: after a kill the next run finds all that is still to be done.
     """
-    due = sorted(due, key=lambda each: (not each.path.name.startswith(_INDEX), each.path))
+    due = sorted(due, key=lambda each: (not names_others(each.path), each.path))
     check_output_paths(place.folder, [each.path for each in due])
     removed = []
     with removal_errors():

@@ -7,14 +7,14 @@ are listed, and left alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from scripts.channel.locks import read_locks
-from scripts.channel.removals import is_due, now, remove, still_waiting
+from scripts.channel.removals import is_due, names_others, now, remove, still_waiting
 from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import (
     Removal,
@@ -92,8 +92,7 @@ def prune(
     users, selection = read_users(workspace, locks), read_whole_selection(workspace, locks)
     refuse_links(place.folder, read_channels(place.folder, selection))
     files = classify_files(place.folder, selection, users, console)
-    may_drop, may_remove = (approved.dropped, approved.removed) if approved else (None, None)
-    dropped = _approved(_asked_for(files, users, drop), may_drop)
+    dropped = _approved(_asked_for(files, users, drop), approved.dropped if approved else None)
     _refuse_unknown_users(workspace, users, files, dropped)
     waiting, problems, when = files.waiting, tuple[Problem, ...](), now()
     dropped, is_indexing = _plan_index(
@@ -107,19 +106,18 @@ def prune(
         listed = still_waiting(place.folder, read_state(place).removals, frozenset())
         waiting = tuple(each for each in listed if each.path not in users.named())
     removed = tuple(each for each in waiting if at_once or is_due(each, grace, when))
-    removed = _approved(removed, may_remove)
+    fresh = _stale_index(files.waiting, waiting if at_once else ())
+    removed = _approved(removed, approved.removed | fresh if approved else None)
     going = [x.path for x in removed] + [x.path for x in dropped if dry_run and at_once]
     coming = bool(dropped)  # a snapshot of what the index names then
     held = held_by_trees(workspace, going, coming=coming)
     trees = prune_trees(workspace, removing=going, coming=coming, dry_run=True)
     room = freed_bytes(statuses(place.folder / each for each in going))
     if not dry_run:
-        due = frozenset(removed)
         # What a lock names stays on the list after a rollback: the lock may go back, too.
-        left = [each for each in listed if each not in due]
+        left = frozenset(listed).difference(removed)
         removed = remove(place, removed, left) if removed else ()
-        there = (each for each in waiting if each not in due)
-        waiting = tuple(each for each in there if os.path.lexists(place.folder / each.path))
+        waiting = tuple(x for x in waiting if os.path.lexists(place.folder / x.path))
     report = _report(
         replace(files, waiting=waiting),
         users,
@@ -133,6 +131,13 @@ def prune(
     )
     # The trees themselves go after the snapshot.
     return join_reports(report, trees if dry_run else Report(problems=problems))
+
+
+def _stale_index(before: Iterable[Removal], waiting: Iterable[Removal]) -> frozenset[str]:
+    """Name the index files that wait since this run: they name what a plan removes at once."""
+    known = {each.path for each in before}
+    new = (each.path for each in waiting if each.path not in known)
+    return frozenset(str(path) for path in new if names_others(path))
 
 
 def _plan_index(

@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 
 from scripts.channel.state import read_state, write_removals
+from scripts.index.file_classes import INDEX_FILES
 from scripts.keep.snapshots import read_snapshots, tree_of
 from tasks import index, prune
 from tests.support.histories import contents
@@ -85,20 +86,32 @@ def test_it_does_just_what_the_dry_run_said(moved_on: Mirror, run: Run, tmp_path
     assert run("--apply", file, code=2)[0] == refused(file)[0]
 
 
-def test_now_removes_what_it_listed_and_what_that_leaves_waits(
-    moved_on: Mirror, run: Run, tmp_path: Path
+@pytest.mark.parametrize("strikes", [(), ("b",)], ids=["whole", "struck out"])
+def test_now_removes_what_it_listed_and_the_index_that_named_it(
+    strikes: tuple[str, ...], moved_on: Mirror, run: Run, tmp_path: Path
 ) -> None:
+    """No index is left that names what is gone; all else that it did not list waits."""
+    relock(moved_on, NEW, BOTH, *(TinyPackage(name=each, subdir="win-64") for each in "bc"))
+    assert index.main(["--manifest-path", str(moved_on.root), "-q"]) == 0
+    relock(moved_on, NEW, BOTH)
+    assert index.main(["--manifest-path", str(moved_on.root), "-q"]) == 0
     file = tmp_path / "plan.json"
     run("--dry-run", "--now", "--output", file)
     document = json.loads(file.read_text("utf-8"))
+    document["removed"].pop()
+    struck = {f"win-64/{each}-1.0-0.conda" for each in strikes}
+    document["dropped"] = [x for x in document["dropped"] if x["path"] not in struck]
+    file.write_text(json.dumps(document), encoding="utf-8")
     listed = {each["path"] for key in ("dropped", "removed") for each in document[key]}
-    before = moved_on.states().keys()
     run("--apply", file)
-    assert before - moved_on.states().keys() == listed
+    there = moved_on.states().keys()
     assert RETAINED in listed
-    # The shard of what was dropped was not listed.
-    assert set(moved_on.waiting()) & listed == set()
-    assert all((moved_on.folder / each).exists() for each in moved_on.waiting())
+    assert listed & there == set()
+    assert moved_on.waiting() != []
+    assert all("/shards/" in each and each in there for each in moved_on.waiting())
+    left = {each for each in there if each.startswith("win-64/") and "/shards/" not in each}
+    index_files = {f"win-64/{each}" for each in INDEX_FILES}
+    assert left == (struck | index_files if struck else set())
 
 
 def test_what_is_due_only_since_then_stays(moved_on: Mirror, plan: Path, run: Run) -> None:
