@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from scripts.core.channel_paths import Layout, folder_of_channel
+from scripts.channel.state import read_channel_state
+from scripts.core.channel_paths import Layout, channel_paths, folder_of_channel
 from scripts.core.errors import ExitCode, MirrorError, usage_error
 from scripts.core.files import is_dir, not_readable, read_regular
 from scripts.core.record import PypiRecord, Record
@@ -229,7 +230,8 @@ def _read_channels(
     signs = [each for each in _subdirs(flat, environments) if len(each.parts) == 1]
     is_flat = bool([each for each in signs if read(each) is not None])
     if is_flat and _has_all_channels(by_channel, environments, read):
-        is_flat = False  # what was flat before it was by-channel keeps the old files until `prune`
+        # After a relayout the old files are there until `prune`: the state alone knows which.
+        is_flat = _known_layout(location) is Layout.FLAT
     mirror = flat if is_flat else by_channel
     subdirs = _subdirs(mirror, environments)
     found = {each: records for each in subdirs if (records := read(each)) is not None}
@@ -247,6 +249,14 @@ def _read_channels(
         ("looked for", ", ".join(f"{each}/{REPODATA}" for each in looked_for)),
         help=_HELP,
     )
+
+
+def _known_layout(location: MirrorLocation) -> Layout | None:
+    """Return the layout that the state beside a folder tells, where there is one to read."""
+    if location.folder is not None:
+        with contextlib.suppress(MirrorError):
+            return read_channel_state(channel_paths(location.folder)).layout
+    return None
 
 
 def _with_pypi(mirror: Mirror, environments: Iterable[LockedEnvironment], read: ReadFile) -> Mirror:

@@ -15,7 +15,7 @@ import pytest
 from scripts.channel.state import MirrorState, write_channel
 from scripts.core.channel_paths import ChannelPaths
 from scripts.keep import relayout
-from tasks import diff, mirror, prune, verify
+from tasks import diff, doctor, mirror, prune, verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.packages import TinyPackage, WrittenPackage
 from tests.support.upstream import Upstream
@@ -121,6 +121,25 @@ def test_another_layout_is_refused_and_relayout_makes_it(
     assert not (world.root / "common" / "noarch").exists()
     assert run(mirror, one) == run(mirror, two) == 0
     assert len(world.upstream.requests) == requests
+
+
+@pytest.mark.parametrize("layouts", [("flat", "by-channel"), ("by-channel", "flat")])
+def test_doctor_knows_the_new_layout_while_the_old_places_wait(
+    layouts: tuple[str, str], world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both are whole until `prune`; the control has no state beside it to tell."""
+    a, b = (world.package(name) for name in "ab")
+    assert run(mirror, world.workspace("one", [a], layouts[0])) == 0
+    one = world.workspace("one", [a, b], layouts[1])
+    assert run(mirror, one, "--relayout") == 0
+    asked = ("--lock", str(one / "pixi.lock"), "--json")
+    capsys.readouterr()
+    run(doctor, one, *asked)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["layout"], found["environments"][0]["missing"]) == (layouts[1], [])
+    copy = shutil.copytree(world.root / "common", world.root / "copy")
+    run(doctor, one, *asked, "--mirror", str(copy))
+    assert json.loads(capsys.readouterr().out)["layout"] == "by-channel"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
