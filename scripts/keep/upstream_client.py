@@ -17,6 +17,7 @@ from urllib.parse import urljoin
 
 from scripts.channel.folders import write_gitignore
 from scripts.core.files import read_regular, write_atomically
+from scripts.core.pep508 import pypi_name
 from scripts.core.record import Record
 from scripts.core.redact import without_secrets
 from scripts.index.repodata import (
@@ -257,7 +258,8 @@ def read_page(client: UpstreamClient, index: str, name: str, *, is_flat: bool) -
 
     Raises DownloadError, of a kind in ABSENT where there is none.
     """
-    read = functools.partial(client.read, parse=_parse_page, what="page", accept=_PAGES)
+    parse = functools.partial(_parse_page, project="" if is_flat else f"{name}-")
+    read = functools.partial(client.read, parse=parse, what="page", accept=_PAGES)
     if not is_flat:
         return read(f"{index}/{name}/")
     try:
@@ -268,10 +270,10 @@ def read_page(client: UpstreamClient, index: str, name: str, *, is_flat: bool) -
     return read(f"{index}/")
 
 
-def _parse_page(data: bytes) -> Page:
+def _parse_page(data: bytes, project: str) -> Page:
     """Read JSON (PEP 691), else HTML (PEP 503); what is neither is damaged.
 
-    A page in HTML with no file at all may be anybody's (a portal's).
+    One in HTML without a file of `project` (its name and a dash) may be anybody's (a portal's).
     """
     page: Page = ()
     with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -279,6 +281,7 @@ def _parse_page(data: bytes) -> Page:
         if text.lstrip().startswith("{"):
             return tuple(json_links(json.loads(text)["files"]))
         page = tuple(each for each in html_links(text) if ARCHIVES.search(each.name))
+        page = tuple(each for each in page if pypi_name(each.name).startswith(project))
     if not page:
         raise damaged_index("page", "is no page of an index (PEP 503, 691)")
     return page

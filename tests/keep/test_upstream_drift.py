@@ -534,6 +534,19 @@ def test_trouble_of_the_network_is_never_a_finding(world: World) -> None:
     assert f"error: {world.upstream.url}/simple/w1/: could not be asked: HTTP 503" in err
 
 
+@pytest.mark.parametrize("link", ["vpn-client-1.0.zip", "w1-0.9-py3-none-any.whl"])
+def test_a_portal_with_archives_on_its_page_is_no_page_of_a_project(
+    world: World, link: str
+) -> None:
+    """Control: a page that has other files of the project, and no longer the locked one."""
+    page = f'<html><body>Log in. <a href="/get/{link}">{link}</a></body></html>'.encode()
+    world.upstream.always("/simple/w1/", Reply(body=page, headers=(("Content-Type", "text/html"),)))
+    is_portal = link.startswith("vpn")
+    _, err = world.run(code=ExitCode.NETWORK if is_portal else ExitCode.FINDINGS)
+    said = "could not be asked: is no page of an index (PEP 503, 691)\n"
+    assert (said in err, "is withdrawn" in err) == (is_portal, not is_portal)
+
+
 def test_a_page_that_unpacks_to_too_much(world: World) -> None:
     """Many are unpacked at once: all the memory would be gone. Control: one that is just large."""
     right = (world.upstream.folder / "simple" / "w1" / "index.html").read_bytes()
