@@ -42,6 +42,7 @@ from scripts.network.documents import (
     ask_sources,
     decoded,
     read_document,
+    read_size,
     wrong_document,
 )
 from scripts.network.errors import OF_THE_NETWORK, DownloadError, ErrorKind
@@ -153,7 +154,7 @@ class UpstreamClient:
                 if file.is_file():
                     return file.stat().st_size
                 raise DownloadError(ErrorKind.NO_FILE, f"{file}: there is no such file")
-            return self._client.size_of(source)
+            return read_size(source, self._client, self._router)
 
         return ask_sources(url, ask, self._router, self._policy, self._health)
 

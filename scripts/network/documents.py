@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 ABSENT: Final = frozenset({ErrorKind.GONE, ErrorKind.NO_FILE})
 """The source has answered, and has no such document."""
 _Answer = TypeVar("_Answer")
+# A server that takes GET alone, or whose URL is signed for it.
+_NO_HEAD: Final = frozenset({403, 405, 501})
 _TAG: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<")
 
 
@@ -123,7 +125,7 @@ def read_document(
     if file is not None:
         return read_whole(Body(chunks=read_chunks(file)), largest, what)
     if router.credentials.needs_rattler(source):
-        return _by_rattler(source, router)
+        return _by_rattler(source, router, _document_in)
     etag, modified = (None, None) if last is None else (last.etag, last.modified)
 
     def ask() -> Document | None:
@@ -134,7 +136,7 @@ def read_document(
         found = read_whole(body, largest, what, accept)
         return replace(found, etag=headers.get("ETag"), modified=headers.get("Last-Modified"))
 
-    return with_keyring(source, router, ask, lambda: _by_rattler(source, router))
+    return with_keyring(source, router, ask, lambda: _by_rattler(source, router, _document_in))
 
 
 def with_keyring(
@@ -189,8 +191,34 @@ def wrong_document(text: str) -> DownloadError:
     return DownloadError(ErrorKind.WRONG_BYTES, text)
 
 
-def _by_rattler(source: str, router: Router) -> Document:
-    """Download with credentials that only rattler can have."""
+def read_size(source: str, client: HttpClient, router: Router) -> int | None:
+    """Ask one source, a URL, for a file's size in bytes; None where the server does not tell.
+
+    What only rattler can ask for is downloaded. Raises DownloadError.
+    """
+
+    def ask() -> int | None:
+        try:
+            return client.size_of(source)
+        except DownloadError as error:
+            if error.status not in _NO_HEAD:
+                raise
+            return client.size_of(source, "GET")  # whose body is not read
+
+    def by_rattler() -> int:
+        return _by_rattler(source, router, lambda file: file.stat().st_size)
+
+    if router.credentials.needs_rattler(source):
+        return by_rattler()
+    return with_keyring(source, router, ask, by_rattler)
+
+
+def _document_in(file: Path) -> Document:
+    return Document(data=file.read_bytes())
+
+
+def _by_rattler(source: str, router: Router, read: Callable[[Path], _Answer]) -> _Answer:
+    """Download with credentials that only rattler can have, and return what `read` does."""
     with scratch_folder() as folder:
         router.rattler.download(source, folder / "document")
-        return Document(data=(folder / "document").read_bytes())
+        return read(folder / "document")

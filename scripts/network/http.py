@@ -141,12 +141,12 @@ class HttpClient:
             return None
         return self._body(response, url, 0, None), response.headers
 
-    def size_of(self, url: str) -> int | None:
-        """Ask for the size of a file in bytes (HEAD); None where the server does not tell.
+    def size_of(self, url: str, method: str = "HEAD") -> int | None:
+        """Ask for the size of a file in bytes; None where the server does not tell.
 
         Raises DownloadError where it does not answer, or refuses.
         """
-        with self._follow(url, {}, "HEAD") as response:
+        with self._follow(url, {}, method) as response:
             headers = response.headers
             if response.status_code != 200 or "Content-Encoding" in headers:
                 return None

@@ -701,6 +701,49 @@ def test_a_direct_url_is_asked_by_head(world: World) -> None:
     ]
 
 
+@pytest.mark.parametrize("code", [403, 405, 501])
+def test_who_takes_no_head_is_asked_by_get(
+    world: World, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Many sign a URL for GET alone. Control: one that refuses both."""
+    direct = TinyWheel(name="d1").write(world.upstream.folder / "direct")
+    location = f"{world.upstream.url}/direct/{direct.path.name}#sha256={direct.sha256}"
+    world.lock(PypiRow(written=direct, index=None, url=location))
+    for each in world.pages:
+        shutil.rmtree(world.upstream.folder / "simple" / each)
+    (world.upstream.folder / "simple" / "index.html").write_text("<html></html>")
+    answer = world.upstream.reply_to
+    monkeypatch.setattr(
+        world.upstream, "reply_to", lambda x: status(code) if x.method == "HEAD" else answer(x)
+    )
+    document = world.document(code=ExitCode.FINDINGS)
+    assert [each["name"] for each in document["withdrawn"]] == ["s1", "w1"]
+    assert document["not-asked"] == []
+    world.upstream.always("/direct/*", status(code))
+    (other,) = world.document(code=ExitCode.USAGE if code < 500 else ExitCode.FINDINGS)["not-asked"]
+    assert other["url"] == location.partition("#")[0]
+
+
+def test_a_direct_url_of_a_bucket_is_downloaded(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HEAD speaks no S3. Control: one that is gone."""
+    lone = TinyPackage(name="lone").write(world.upstream.folder / "bkt" / "ch")
+    lines = (f"sha256: {lone.sha256}", f"size: {lone.size}", "channel: null", "subdir: noarch")
+    location = f"s3://bkt/ch/noarch/{lone.path.name}"
+    world.lock(RawRow(key="conda", location=location, lines=lines))
+    options = f'endpoint-url = "{world.upstream.url}"\nregion = "x"\nforce-path-style = true'
+    with (world.root / "pixi.toml").open("a") as manifest:
+        manifest.write(f"[workspace.s3-options.bkt]\n{options}\n")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    said = "upstream: 6 artifacts asked for: all as locked, nothing newer within the manifest\n"
+    assert world.run()[0] == said
+    lone.path.unlink()
+    document = world.document(code=ExitCode.FINDINGS)
+    assert [each["name"] for each in document["withdrawn"]] == ["lone"]
+
+
 @pytest.mark.parametrize(("path", "file"), [("flat", "flat/index.html"), ("f.html", "f.html")])
 def test_a_page_of_find_links(world: World, path: str, file: str) -> None:
     """It is the index of its rows, and there are no pages of projects below it."""
