@@ -40,6 +40,7 @@ from scripts.network.errors import (
     ErrorKind,
     mismatch,
     shortened,
+    size_error,
     web_page_error,
 )
 from scripts.network.retry import HostHealth, RetryPolicy
@@ -136,7 +137,8 @@ class Download:
             part.restart()  # without a digest nothing could tell that two halves belong together
         path = local_path(source, self.context.root)
         if path is not None:
-            body = Body(chunks=read_chunks(path, is_mirror=source not in self.artifact.urls))
+            chunks = read_chunks(path, is_mirror=source not in self.artifact.urls)
+            body = Body(chunks=chunks, is_whole=True)
         elif router.credentials.needs_rattler(source):
             body = self._by_rattler(source, part)
         else:
@@ -151,8 +153,11 @@ class Download:
         with contextlib.closing(body.chunks), health.body_from(source):
             self._write(body, part)
         if size is not None and part.size < size and not body.encoding:
-            sizes = mismatch(f"{size} bytes", f"{part.size} bytes")
-            cut = DownloadError(ErrorKind.CUT_OFF, "ended too soon", sizes)
+            other = size_error(f"{size} bytes", f"{part.size} bytes")
+            if body.is_whole:
+                part.restart()
+                raise other
+            cut = DownloadError(ErrorKind.CUT_OFF, "ended too soon", other.details)
             raise web_page_error() if body.is_page else cut
         return body
 
@@ -163,7 +168,7 @@ class Download:
         with self.context.health.body_from(source):
             self.context.router.rattler.download(source, part.path)
         part.reread()
-        return Body(start=part.size)
+        return Body(start=part.size, is_whole=True)
 
     def _open(self, source: str, part: PartFile) -> Body:
         """Open the body, from its beginning where the source cannot go on behind the part."""

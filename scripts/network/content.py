@@ -28,12 +28,14 @@ class Body:
     """Bytes about to be read, and where in the file they start.
 
     `encoding` is the Content-Encoding, which nobody asked for and which may be wrong; `is_page`:
-    the Content-Type is that of a web page. Read or close `chunks`, or the connection stays open.
+    the Content-Type is that of a web page; `is_whole`: it ends where the file does, never sooner.
+    Read or close `chunks`, or the connection stays open.
     """
 
     start: int = 0
     encoding: str | None = None
     is_page: bool = False
+    is_whole: bool = False
     chunks: Generator[bytes] = field(default_factory=_nothing)
 
 

@@ -136,9 +136,9 @@ class ErrorKind(Enum):
     def help_at(self, url: str, again: str, *, resumes: bool) -> str:
         """Write the help of an error at a URL; `again` is the command that met it.
 
-        `resumes`: it goes on behind what it has already.
+        `resumes`: it goes on behind what it has already, where rattler's client is not needed.
         """
-        resumed = "; it goes on where it stopped" if resumes else ""
+        resumed = "; it goes on where it stopped" if resumes and url.startswith("http") else ""
         fewer = ", or with fewer downloads at once: --jobs 2" if resumes else ""
         rerun, bucket = f"run `{again}` again", urlsplit(url).netloc
         return self.value.format(rerun=rerun, resumed=resumed, fewer=fewer, bucket=bucket)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import ssl
 import sys
 from collections.abc import Mapping
@@ -286,6 +287,41 @@ def test_a_bucket_that_nothing_is_set_for(
     if os.name == "nt":  # itself, and no variable, tells rattler where the home folder is
         monkeypatch.setenv("RATTLER_AUTH_FILE", str(credentials))
     assert lone.fetch(S3) == (0, "")
+    shutil.rmtree(lone.root / "local-channel")
+    upstream.always("*", status(503))
+    code, err = lone.fetch(S3)
+    assert code == 3
+    assert err.endswith("\nhelp: run `pixi run fetch` again later\n")  # begins anew
+
+
+def test_what_ends_sooner_than_the_lock_says(lone: Lone, upstream: Upstream) -> None:
+    """A file does not go on where it stopped; a connection that broke does."""
+    file = upstream.folder / "ch" / PATH
+    file.write_bytes(file.read_bytes()[:-40])
+    size = lone.written.size
+    sizes = f"  expected  {size} bytes\n  actual    {size - 40} bytes\n"
+    for channel, code, text, help_line in (
+        (
+            (upstream.folder / "ch").as_uri(),
+            1,
+            "size differs from pixi.lock",
+            (
+                "nothing was kept; run `pixi run fetch` again, or `pixi run update-mirror` if the"
+                " channel replaced the file"
+            ),
+        ),
+        (
+            f"{upstream.url}/ch",
+            3,
+            "ended too soon",
+            "run `pixi run fetch` again; it goes on where it stopped",
+        ),
+    ):
+        upstream.always("*", Reply(has_length=False))
+        assert lone.fetch(channel) == (
+            code,
+            f"error: {PATH}: {text}\n{sizes}  from      {channel}/{PATH}\nhelp: {help_line}\n",
+        )
 
 
 def test_a_bucket_of_google(lone: Lone, monkeypatch: pytest.MonkeyPatch) -> None:
