@@ -31,6 +31,7 @@ _STATUS: Final = re.compile(r"\(([1-5][0-9][0-9])\b|status(?: code)?:? ([1-5][0-
 # Behind such words stands what was found there instead.
 _CONTENT: Final = re.compile(r"(failed to parse [^:]*).*", re.DOTALL)
 # In words that change with its version.
+_OTHER_KEYS: Final = re.compile("not S3 credentials|unsupported authentication method")
 _OF_GOOGLE: Final = re.compile("GCS|credential")
 _PROXIES: Final = frozenset({"https_proxy", "http_proxy", "all_proxy", "no_proxy"})
 _LOOPBACK: Final = ("localhost", "127.0.0.0/8", "::1")
@@ -168,7 +169,7 @@ def refusal(text: str, url: str, buckets: Container[str]) -> DownloadError:
     is_set, is_unsigned = bucket in buckets, status is None and "presign" in text
     said = () if is_unsigned else (("said", message),)
     message = f"HTTP {status} from the bucket {bucket}"
-    if (is_unsigned and is_set) or status in {401, 403}:
+    if (is_unsigned and is_set) or status in {401, 403} or _OTHER_KEYS.search(text):
         kind, message = ErrorKind.S3_KEYS, f"no keys are set that open the bucket {bucket}"
     elif is_unsigned or kind is ErrorKind.REFUSED:
         wrong = "what is set does not fit" if is_set else "nothing is set for"

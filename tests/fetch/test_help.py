@@ -282,10 +282,14 @@ def test_a_bucket_that_nothing_is_set_for(
     (upstream.folder / "team").rename(upstream.folder / "bkt" / "team")
     credentials = Path.home() / ".rattler" / "credentials.json"  # as `pixi auth login` writes it
     credentials.parent.mkdir()
-    keys = {"access_key_id": "ID", "secret_access_key": "KEY"}
-    credentials.write_text(json.dumps({"s3://bkt": {"S3Credentials": keys}}), encoding="utf-8")
     if os.name == "nt":  # itself, and no variable, tells rattler where the home folder is
         monkeypatch.setenv("RATTLER_AUTH_FILE", str(credentials))
+    credentials.write_text('{"bkt": {"BearerToken": "hidden"}}', encoding="utf-8")
+    code, err = lone.fetch(S3)
+    assert code == 2
+    assert err.startswith(f"error: {PATH}: no keys are set that open the bucket bkt\n")
+    keys = {"access_key_id": "ID", "secret_access_key": "KEY"}
+    credentials.write_text(json.dumps({"s3://bkt": {"S3Credentials": keys}}), encoding="utf-8")
     assert lone.fetch(S3) == (0, "")
     shutil.rmtree(lone.root / "local-channel")
     upstream.always("*", status(503))

@@ -242,6 +242,7 @@ def test_refusals(text: str, status: int | None, kind: ErrorKind) -> None:
         ("HTTP status client error (404 Not Found)", ("b",), ErrorKind.GONE),
         ("HTTP status server error (503 Slow Down)", ("b",), ErrorKind.SERVER_ERROR),
         ("error sending request", ("b",), ErrorKind.CUT_OFF),
+        ("unsupported authentication method", ("b",), ErrorKind.S3_KEYS),  # before 0.28
     ],
 )
 def test_refusals_of_a_bucket(text: str, buckets: tuple[str, ...], kind: ErrorKind) -> None:
