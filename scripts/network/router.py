@@ -127,6 +127,8 @@ class Router:
         credential = None if has_password else self._indexes.for_url(url)
         if credential is None:
             return None
+        if credential == self.credentials.for_url(url):  # a user alone, whom a store may know
+            credential = self.credentials.for_url(url_for(Credential(), url))
         self._private.add(origin(url))
         return self._route(url, credential)
 

@@ -282,6 +282,11 @@ def test_an_index_wants_the_password_of_the_program_keyring(
     world.configure('[pypi-config]\nkeyring-provider = "subprocess"\n')
     assert upstream.main(["--manifest-path", str(world.root)]) == 0
     assert log.read_text() == f"get {world.upstream.url}/simple me\n"
+    # Or netrc, which pixi asks before.
+    world.configure("")
+    assert upstream.main(["--manifest-path", str(world.root)]) == ExitCode.USAGE
+    (world.home / ".netrc").write_text("machine 127.0.0.1 login me password from-keyring\n")
+    assert upstream.main(["--manifest-path", str(world.root)]) == 0
     out, err = capsys.readouterr()
     assert "from-keyring" not in out + err
 
