@@ -78,6 +78,8 @@ _TAKES_EARLY: Final[Mapping[str | None, bool]] = {
     "disallow": False,
     "if-necessary": False,
 }
+# With any other they are taken where nothing else fits (uv-resolver, candidate_selector.rs).
+_NEVER_NECESSARY: Final = frozenset({"disallow", "explicit"})
 
 _Candidates = tuple[RequestedPackage, Sequence[Record]]
 
@@ -238,10 +240,14 @@ def _newer_pypi(
                 for link in page
                 if {name, "*"}.isdisjoint(unwanted[link.name.endswith(".whl")])
             }
-            newer = {x for x in versions if x is not None and locked is not None and x > locked}
+            fitting = {x for x in versions if x is not None}
             for _, specifier in asked[name]:
-                takes_early = _TAKES_EARLY.get(options.prerelease_mode, bool(specifier.prereleases))
-                newer = {x for x in newer if specifier.contains(x, prereleases=takes_early)}
+                fitting = {x for x in fitting if specifier.contains(x, prereleases=True)}
+            mode, is_named = options.prerelease_mode, any(x.prereleases for _, x in asked[name])
+            stable = {x for x in fitting if not x.is_prerelease}
+            if not _TAKES_EARLY.get(mode, is_named) and (stable or mode in _NEVER_NECESSARY):
+                fitting = stable
+            newer = {x for x in fitting if locked is not None and x > locked}
             if newer:
                 yield NewerVersion(
                     name=name,

@@ -395,6 +395,28 @@ def test_prereleases_that_are_asked_for_may_be_refused(world: World) -> None:
         assert [x["newer"] for x in world.document()["newer"]] == newer
 
 
+def test_prereleases_are_newer_where_there_is_nothing_else(world: World) -> None:
+    """As uv takes them. Controls: a stable version; modes in which pixi takes none."""
+    world.pages["w1"] = [TinyWheel(name="w1", version=each) for each in ("1.0b1", "1.0b2")]
+    world.publish_pages()
+    world.lock()
+    path = world.root / "pixi.toml"
+    text = path.read_text("utf-8").replace('w1 = ">=1,<3"', 'w1 = "*"')
+    for mode, newer in (
+        ("if-necessary-or-explicit", ["1.0b2"]),
+        ("if-necessary", ["1.0b2"]),
+        *(("explicit", []), ("disallow", [])),
+    ):
+        said = f'[pypi-options]\nprerelease-mode = "{mode}"'
+        path.write_text(text.replace("[pypi-options]", said), encoding="utf-8")
+        assert [x["newer"] for x in world.document()["newer"]] == newer
+    path.write_text(text, encoding="utf-8")
+    assert [x["newer"] for x in world.document()["newer"]] == ["1.0b2"]
+    world.pages["w1"].append(TinyWheel(name="w1", version="0.9"))
+    world.publish_pages()
+    assert world.document()["newer"] == []
+
+
 def test_what_the_manifest_pins_beside_it_counts(world: World) -> None:
     later = replace(CONDA[1], version="2.0", depends=("python >=3.12,<3.13", "unknown"))
     world.publish(
