@@ -85,7 +85,7 @@ def _same(key: str, ours: Any, theirs: Any, normal: Mapping[str, str]) -> bool:
         return False
     if key in _SPECS:
         one, other = ([normal.get(x, x) for x in _specs(each)] for each in (ours, theirs))
-        return one == other
+        return one == other or (key != "extra_depends" and set(one) == set(other))
     if key == "purls" and ours is not None and theirs is not None:
         return sorted(map(unquote, ours)) == sorted(map(unquote, theirs))
     return False

@@ -301,6 +301,26 @@ def test_hotfixed_says_which_fields(
     ]
 
 
+@pytest.mark.parametrize(
+    ("locked", "is_same"),
+    [
+        (("a *", "b>=1"), True),
+        (("b >=1", "a", "a"), True),
+        (("a", "b >=2"), False),
+        (("b >=1",), False),
+    ],
+)
+def test_the_order_of_requirements_means_nothing(
+    world: World, locked: tuple[str, ...], *, is_same: bool
+) -> None:
+    two = TinyPackage(name="two", depends=("b >=1", "a"))
+    world.publish(*CONDA, two)
+    written = two.write(world.root.parent / "as-locked")
+    world.lock(LockRow(written=written, channel=world.channel, depends=locked))
+    out, _ = world.run()
+    assert ("all as locked" in out, "1 hotfixed" in out) == (is_same, not is_same)
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_yanked_with_its_reason(world: World, *, as_json: bool) -> None:
     world.yanked = {TinyWheel(name="w1").file_name: "breaks pip", "s1-1.0.tar.gz": ""}
