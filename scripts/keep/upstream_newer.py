@@ -142,15 +142,25 @@ def _newer_conda(
     fitting: list[_Candidates] = []
     for each, some in found:
         fitting.append((each, [y for y in some if all(taken[own.spec, y] for own in each.own)]))
+
+    def is_newer(record: Record, locked: Record) -> bool:
+        # To a solver the newest with track_features is worse than the oldest without.
+        return age(record) > age(locked) and bool(
+            locked.track_features or not record.track_features
+        )
+
     newer = [
-        (x, [y for y in rows if age(y) > age(x.locked.record)])
+        (x, [y for y in rows if is_newer(y, x.locked.record)])
         for x, rows in fitting
         if _takes_newest(x.packages)
     ]
     for each, possible in _possible(newer, fitting):
         of_locked = variant(each.locked.record.build)
         # Of several builds the one that is most like what is locked: of its Python, if there is.
-        newest = max(possible, key=lambda x: (age(x), variant(x.build) == of_locked))
+        newest = max(
+            possible,
+            key=lambda x: (not x.track_features, age(x), variant(x.build) == of_locked),
+        )
         yield NewerVersion(
             name=each.locked.name,
             kind="conda",

@@ -484,6 +484,19 @@ def test_of_several_builds_of_the_newest_it_is_the_one_like_what_is_locked(world
         assert found["newer"] == f"2.0 {newer}"
 
 
+def test_what_weighs_down_is_not_newer(world: World) -> None:
+    """To a solver: track_features weigh more than a version. Control: without any."""
+    weighed = TinyPackage(name="a", version="2.0", subdir=LINUX, build_number=1)
+    for more, newer in (
+        ((), ["2.0 0"]),
+        ((replace(weighed, build="f", version="2.1", track_features=("f",)),), ["2.0 0"]),
+    ):
+        world.publish(*CONDA, replace(weighed, build_number=0), *more)
+        assert [x["newer"] for x in world.document()["newer"]] == newer
+    world.publish(*CONDA, replace(weighed, track_features=("f",)))
+    assert world.document()["newer"] == []
+
+
 def test_shards_where_they_are_less_to_read(world: World) -> None:
     many = [TinyPackage(name=f"x{each}", subdir=LINUX) for each in range(30)]
     world.publish(*CONDA, *many)
