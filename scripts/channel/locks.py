@@ -101,11 +101,16 @@ def _read_remote(
     try:
         return _remote_lock(new, location, workspace, entry)
     except MirrorError as error:
-        if kept is None or new is None or new.text == kept.text:
-            raise
-        helps = (", or ".join(filter(None, (x.help, _WITH_COPY))) for x in error.problems)
-        told = zip(error.problems, helps, strict=True)
-        raise MirrorError(*(replace(x, help=help_line) for x, help_line in told)) from None
+        has_copy = kept is not None and new is not None and new.text != kept.text
+        raise MirrorError(*(_of_remote(x, has_copy=has_copy) for x in error.problems)) from None
+
+
+def _of_remote(problem: Problem, *, has_copy: bool) -> Problem:
+    """Say what helps: no command here mends a lock that is kept elsewhere."""
+    helps = [problem.help, _WITH_COPY if has_copy else None]
+    if (problem.help or "").startswith(("git ", "pixi lock")):
+        helps[0] = "correct the URL in `locks`, or have it mended where it is kept"
+    return replace(problem, help=", or ".join(filter(None, helps)) or None)
 
 
 def _read(

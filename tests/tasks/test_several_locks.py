@@ -988,6 +988,13 @@ def test_a_remote_lock_may_name_no_file_of_this_machine(
     assert capsys.readouterr().err.endswith(
         " with an older pixi, or --kept-locks takes the copy that is kept\n"
     )
+    for text in ("version https://git-lfs.github.com/spec/v1\n", "version: 0\n"):
+        lock.write_text(text, encoding="utf-8")
+        assert several.task(fetch.main, "-q") == 2
+        assert capsys.readouterr().err.endswith(
+            "\nhelp: correct the URL in `locks`, or have it mended where it is kept, or"
+            " --kept-locks takes the copy that is kept\n"
+        )
     # The copy is as it was.
     assert several.task(fetch.main, "--kept-locks", "-q") == 0
     assert several.artifacts() == before
