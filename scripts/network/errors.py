@@ -21,16 +21,15 @@ class ErrorKind(Enum):
 
     The one place where help is chosen: what mends one kind stands in its row, and two share words
     only where the same command mends both. `{rerun}` stands for how to run the command again,
-    `{resumed}` and `{fewer}` for what holds of downloads alone, `{bucket}` for a bucket of S3.
+    `{resumed}` and `{fewer}` for what holds of downloads alone, `{bucket}` for a bucket of S3,
+    `{proxy}` for the variable that names the proxy.
     """
 
     # Nobody answered: no such host, nobody there; the connection broke, stalled or only dripped.
-    UNREACHED = (
-        "is there a network, or a proxy to set (HTTPS_PROXY, `[proxy-config]`)? then {rerun}"
-    )
-    PROXY = "correct HTTPS_PROXY or `[proxy-config]`, or name the host in NO_PROXY; then {rerun}"
+    UNREACHED = "is there a network, or a proxy to set ({proxy}, `[proxy-config]`)? then {rerun}"
+    PROXY = "correct {proxy} or `[proxy-config]`, or name the host in NO_PROXY; then {rerun}"
     PROXY_CREDENTIALS = (
-        "write `USER:PASSWORD@` in front of the proxy's host, in HTTPS_PROXY or `[proxy-config]`"
+        "write `USER:PASSWORD@` in front of the proxy's host, in {proxy} or `[proxy-config]`"
     )
     CUT_OFF = "{rerun}{resumed}"
     TLS_UNTRUSTED = (
@@ -140,8 +139,11 @@ class ErrorKind(Enum):
         """
         resumed = "; it goes on where it stopped" if resumes and url.startswith("http") else ""
         fewer = ", or with fewer downloads at once: --jobs 2" if resumes else ""
-        rerun, bucket = f"run `{again}` again", urlsplit(url).netloc
-        return self.value.format(rerun=rerun, resumed=resumed, fewer=fewer, bucket=bucket)
+        rerun, (scheme, bucket, *_) = f"run `{again}` again", urlsplit(url)
+        proxy = "http_proxy" if scheme == "http" else "HTTPS_PROXY"
+        return self.value.format(
+            rerun=rerun, resumed=resumed, fewer=fewer, bucket=bucket, proxy=proxy
+        )
 
 
 # What came is not what the lock names.

@@ -47,7 +47,8 @@ class Proxies:
             raise usage_error(
                 self.source,
                 f"the proxy for {parts.scheme} is not the URL of an http or https proxy",
-                help="set HTTPS_PROXY to an http proxy, or NO_PROXY to the hosts to reach directly",
+                help=f"set {parts.scheme}_proxy to an http proxy, or NO_PROXY to the hosts to reach"
+                " directly",
             )
         return proxy
 

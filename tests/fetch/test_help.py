@@ -547,7 +547,7 @@ def test_a_proxy_that_wants_credentials(lone: Lone, upstream: Upstream) -> None:
         told(
             "HTTP 407 Proxy Authentication Required",
             url,
-            "write `USER:PASSWORD@` in front of the proxy's host, in HTTPS_PROXY or"
+            "write `USER:PASSWORD@` in front of the proxy's host, in http_proxy or"
             " `[proxy-config]`",
         ),
     )

@@ -92,7 +92,7 @@ def test_given_up_for_all_and_told_once(
         "         noarch/p04-1.0-0.conda",
         f"         and {MANY - 5} more, which -v shows",
         (
-            "help: is there a network, or a proxy to set (HTTPS_PROXY, `[proxy-config]`)? then"
+            "help: is there a network, or a proxy to set (http_proxy, `[proxy-config]`)? then"
             " run `pixi run fetch` again"
         ),
     ]

@@ -131,13 +131,14 @@ def test_this_machine_is_never_asked_through_a_proxy(host: str) -> None:
     assert proxies.for_url("http://128.0.0.1/x") == "http://p:1"
 
 
-def test_a_proxy_that_cannot_be_used() -> None:
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_a_proxy_that_cannot_be_used(scheme: str) -> None:
     proxies = choose_proxies(PixiConfig(), {"ALL_PROXY": "socks5h://user:hidden@p:1"})
     with pytest.raises(MirrorError) as caught:
-        proxies.for_url(SECURE)
+        proxies.for_url(f"{scheme}://conda.example.org/x")
     assert str(caught.value) == (
-        "the environment: the proxy for https is not the URL of an http or https proxy\n"
-        "help: set HTTPS_PROXY to an http proxy, or NO_PROXY to the hosts to reach directly"
+        f"the environment: the proxy for {scheme} is not the URL of an http or https proxy\n"
+        f"help: set {scheme}_proxy to an http proxy, or NO_PROXY to the hosts to reach directly"
     )
     assert caught.value.problems[0].code is ExitCode.USAGE
 
