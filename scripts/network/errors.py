@@ -58,8 +58,8 @@ class ErrorKind(Enum):
         "correct the URL where it is written: `channels` (then `pixi lock`), `[mirrors]`, --mirror"
     )
     PLACEHOLDER = (
-        "take it out of the URL in `channels`, then `pixi lock`; a token is given apart:"
-        " `pixi auth login HOST --conda-token TOKEN`"
+        "take it out of the URL in the manifest, then `pixi lock`; what it stands for is given"
+        " apart: `pixi auth login HOST --conda-token TOKEN`, or netrc"
     )
     TLS_NOT_TURNED_OFF = "take py-rattler 0.28 or newer, or `pixi config unset tls-no-verify`"
     S3_OPTIONS = (

@@ -222,6 +222,7 @@ def test_answers(
         ("URL/t/$CONDA_TOKEN/ch", "$CONDA_TOKEN"),
         ("URL/t/YOUR_API_TOKEN/ch", "YOUR_API_TOKEN"),
         ("http://{user}:word@HOST/ch", "{user}"),
+        ("http://user:****@HOST/ch", "****"),  # as pixi locks a direct URL
     ],
 )
 def test_a_placeholder_in_the_url(
@@ -235,8 +236,8 @@ def test_a_placeholder_in_the_url(
         f"error: {PATH}: its URL has {placeholder} in it, where a token or a name should stand"
     )
     assert err.splitlines()[-1] == (
-        "help: take it out of the URL in `channels`, then `pixi lock`; a token is given apart:"
-        " `pixi auth login HOST --conda-token TOKEN`"
+        "help: take it out of the URL in the manifest, then `pixi lock`; what it stands for is"
+        " given apart: `pixi auth login HOST --conda-token TOKEN`, or netrc"
     )
     assert upstream.requests == []
     if "/t/" in channel:
