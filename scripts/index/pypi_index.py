@@ -85,13 +85,15 @@ class PypiPlan:
 
     None in place of the bytes of one that is right already. `damaged` is what nobody can open;
     then there is no plan. `problems` are of what is in no lock, and is on the pages no more.
-    `is_durable`: the pages hold what no lock names, and cannot be made again.
+    `is_durable`: the pages hold what no lock names, and cannot be made again. `dropped` are second
+    places (`pypi_artifacts`) that they mean no more.
     """
 
     files: Mapping[PurePosixPath, bytes | None] = field(default_factory=dict)
     damaged: tuple[Problem, ...] = ()
     problems: tuple[Problem, ...] = ()
     is_durable: bool = False
+    dropped: frozenset[PurePosixPath] = frozenset()
 
 
 def read_pypi_index(
@@ -137,13 +139,9 @@ def read_pages(
 ) -> list[PypiFile]:
     """Return the files that are there, and that the present pages name but the lock does not.
 
-    And of those that the lock names the `shared` ones, and what still has a second place that it
-    does not name (`pypi_artifacts`).
+    And those `shared` ones that the lock names, too.
     """
-    locked = {each.path for each in pypi.artifacts}
-    seconds = (each for each in pypi.there.keys() - locked if "#" in each.name)
-    firsts = (each.with_name(each.name.partition("#")[0]) for each in seconds)
-    locked = locked.difference(shared, firsts)
+    locked = {each.path for each in pypi.artifacts}.difference(shared)
     found: list[PypiFile] = []
     for path in pypi.index_files:
         if path.name != PAGE_JSON or path.parent.parent != INDEX:
@@ -169,10 +167,9 @@ def read_retained(
     """Return the places of all that pages name and the lock does not, with their rows of it."""
     found: dict[PurePosixPath, list[PypiRecord]] = {}
     records = (record for file in read_pages(folder, pypi, console) for record in file.records)
-    unlocked = pypi.there.keys() - {each.path for each in pypi.artifacts}
     for record in records:
         for each in pypi_artifacts(record):
-            if each.path in unlocked:
+            if each.path in pypi.there:
                 found.setdefault(each.path, []).append(record)
     return found
 
@@ -242,7 +239,7 @@ def plan_pypi(
     kept = [each for each in named if each.path not in locked]
     files = {each.path: each for each in kept if each.size == sizes[each.path]}
     wrong = [each for each in kept if each.path not in files]
-    files |= _locked_files(folder, pypi, digests, [each for each in named if each.path in locked])
+    files |= _locked_files(folder, pypi, digests, [each for each in named if each.path in shared])
     outputs: dict[PurePosixPath, bytes | None] = {}
     for path, file in files.items():
         if not path.name.endswith(".whl"):
@@ -258,10 +255,13 @@ def plan_pypi(
     check_output_paths(folder, outputs)
     pages = [each for each in outputs if each.name == PAGE and INDEX not in each.parents]
     check_case(folder, pages, console, may_write=True)
+    records = (record for file in files.values() for record in file.records)
+    meant = locked.union(each.path for record in records for each in pypi_artifacts(record))
     return PypiPlan(
         files=outputs,
         problems=tuple(size_problem(x.path, x.size, sizes[x.path]) for x in wrong),
         is_durable=bool(files.keys() - locked),
+        dropped=frozenset(x for x in pypi.there.keys() - meant if "#" in x.name),
     )
 
 

@@ -109,7 +109,7 @@ def index(
         )
         is_changed = bool(outdated) or plan is not None
         stale = {path for each in outdated for path in each.index_files} - published
-        stale |= set(pypi.index_files if plan is not None else ()) - published
+        stale |= {*pypi.index_files, *plan.dropped} - published if plan is not None else set()
         still = [each for each in waiting if each.path not in published]
         state = _note_removals(workspace, selection, users.state, still=still, stale=stale)
         removed = _remove_due(workspace, state) if is_changed and dropping is None else ()

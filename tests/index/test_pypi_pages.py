@@ -415,33 +415,32 @@ def test_what_no_lock_names_stays_until_it_is_pruned(mirror: Mirror, tmp_path: P
     assert verify.main(["--manifest-path", str(mirror.root), "--strict", "-q"]) == 0
 
 
-def test_the_second_place_of_a_direct_url_is_retained_once_no_lock_has_its_fragment(
-    mirror: Mirror, tmp_path: Path
+@pytest.mark.parametrize("becomes", ["other bytes", "without a fragment", "dropped", "as it was"])
+def test_a_second_place_that_no_page_names_waits_for_its_removal(
+    becomes: str, tmp_path: Path
 ) -> None:
-    written = TinyWheel(name="tiny").write(tmp_path)
-    url = f"https://files.example.org/dl/{written.path.name}"
-    first = f"_pypi/files/files.example.org/dl/{written.path.name}"
-    second = f"{first}#sha256={written.sha256}"
-    mirror.lock([PypiRow(written=written, index=None, url=f"{url}#sha256={written.sha256}")])
+    """A direct URL whose file was uploaded anew or dropped, or whose fragment was left out."""
+    mirror = make_mirror(tmp_path / "w", settings="allow-unhashed = true\n")
+    wheels = TinyWheel(name="tiny"), TinyWheel(name="tiny", files=(("tiny.py", b"anew"),))
+    one, other = (each.write(tmp_path / str(at)) for at, each in enumerate(wheels))
+    url = f"https://h/{one.path.name}"
+    mirror.lock([PypiRow(written=one, index=None, url=f"{url}#sha256={one.sha256}")])
     mirror.index()
-    mirror.lock([PypiRow(written=written, index=INDEX, url=url)])
-    report = mirror.index()
-
-    def upstream() -> list[dict[str, str]]:
-        (file,) = json.loads(pages(mirror)["_pypi/index/tiny/index.v1_json"])["files"]
-        return file["_upstream"]  # type: ignore[no-any-return]
-
-    assert len(upstream()) == 2
-    assert report.data["retained"] == [{"path": second, "size": written.size}]
-    assert mirror.prune() == 0
-    assert set(mirror.waiting()) == {second}
-    # The control: what is locked stays, and so does its page.
-    mirror.let_grace_pass()
-    assert mirror.prune() == 0
-    assert first in mirror.contents()
-    assert second not in mirror.contents()
-    assert upstream() == [{"index": INDEX, "url": url}]
-    assert verify.main(["--manifest-path", str(mirror.root), "--strict", "-q"]) == 0
+    written = other if becomes == "other bytes" else one
+    if becomes == "dropped":
+        mirror.lock([])
+        mirror.index()
+        assert mirror.prune("--drop", f"_pypi/files/h/{one.path.name}") == 0
+    elif becomes != "as it was":
+        fragment = f"#sha256={other.sha256}" if becomes == "other bytes" else ""
+        (mirror.folder / "_pypi/files/h" / one.path.name).unlink()  # `fetch` replaces it
+        mirror.lock([PypiRow(written=written, index=None, url=f"{url}{fragment}")])
+    assert mirror.index().data["untracked"] == []
+    second = f"_pypi/files/h/{one.path.name}#sha256={one.sha256}"
+    assert (second in mirror.waiting()) == (becomes != "as it was")
+    assert mirror.prune("--now") == 0
+    assert (second in mirror.contents()) == (becomes == "as it was")
+    assert verify.main(["--manifest-path", str(mirror.root), "--strict", "--level", "files"]) == 0
 
 
 def test_a_page_that_a_lock_needs_and_that_waits_for_its_removal_is_found(
