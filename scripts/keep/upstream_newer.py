@@ -22,6 +22,7 @@ from scripts.keep.upstream_client import Page
 from scripts.lock.model import LockedPackage, spec_name
 from scripts.lock.satisfiability import differs_aside, match_records, wanted_text
 from scripts.verify.plan import PackageSet
+from scripts.verify.pypi_closure import takes_python
 from scripts.verify.pypi_index import PageLink
 from scripts.verify.python_platform import PythonPlatform
 from scripts.verify.requirements import find_requirements
@@ -271,13 +272,11 @@ def _newer_pypi(
 
 def _version_of(file: PageLink, python: PythonPlatform) -> Version | None:
     """Return the version of a file that this Python would take; None: it would not."""
-    from packaging.specifiers import SpecifierSet
     from packaging.utils import parse_sdist_filename, parse_wheel_filename
 
     try:
-        if file.yanked is not None or not SpecifierSet(file.requires_python or "").contains(
-            python.version, prereleases=True
-        ):
+        is_refused = takes_python(file.requires_python or "", python.version) is False
+        if is_refused or file.yanked is not None:
             return None
         if not file.name.endswith(".whl"):
             return parse_sdist_filename(file.name)[1]

@@ -70,7 +70,7 @@ def _prove(each: PackageSet, candidates: Mapping[EnvironmentPlatform, ByName]) -
             wrong.append((one.who, _unmet(one, each.place, candidates)))
     for row in each.rows.pypi:
         wrong += ((row.name, problem) for problem in _misfits(row, python))
-        if row.requires_python and _takes_python(row.requires_python, python.version) is None:
+        if row.requires_python and takes_python(row.requires_python, python.version) is None:
             asked_for = f"{package_label(row)} requires Python {printable(row.requires_python)}"
             open_ones.append(f"{asked_for} (pixi and uv take a newer one, pip does not)")
     above = find_dependents(each) if wrong else {}
@@ -118,7 +118,7 @@ def _misfits(row: PypiRecord, python: PythonPlatform) -> Iterator[Problem]:
     """Yield what keeps a file from being installed there."""
     actual = ("has", f"python {printable(python.version)}")
     requires = row.requires_python
-    if requires is not None and _takes_python(requires, python.version) is False:
+    if requires is not None and takes_python(requires, python.version) is False:
         message = f"requires Python {printable(requires)}, which is not met"
         yield finding_problem(package_label(row), message, actual, help="pixi lock")
     artifact = next(pypi_artifacts(row))
@@ -139,7 +139,7 @@ def _misfits(row: PypiRecord, python: PythonPlatform) -> Iterator[Problem]:
 
 
 @cache
-def _takes_python(requires: str, version: str) -> bool | None:
+def takes_python(requires: str, version: str) -> bool | None:
     """Tell whether pixi takes it: only the lower bound counts (uv: RequiresPython).
 
     None: it does, though the Python is newer than is said.

@@ -437,6 +437,17 @@ def test_prereleases_are_newer_where_there_is_nothing_else(world: World) -> None
     assert world.document()["newer"] == []
 
 
+def test_of_requires_python_the_lower_bound_counts(world: World) -> None:
+    """As pixi takes it: 2.0 on Python 3.12. Control: a lower bound that is above it."""
+    rows = [
+        {"filename": TinyWheel(name="w1", version=x).file_name, "url": x, "requires-python": y}
+        for x, y in (("1.0", ">=3.8"), ("2.0", ">=3.8,<3.12"), ("2.1", ">=3.13"))
+    ]
+    body = json.dumps({"files": [{**each, "hashes": {}} for each in rows]}).encode()
+    world.upstream.always("/simple/w1/", Reply(body=body))
+    assert [x["newer"] for x in world.document()["newer"]] == ["2.0"]
+
+
 def test_what_the_manifest_pins_beside_it_counts(world: World) -> None:
     later = replace(CONDA[1], version="2.0", depends=("python >=3.12,<3.13", "unknown"))
     world.publish(
