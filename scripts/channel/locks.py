@@ -108,7 +108,7 @@ def _read_remote(
 def _of_remote(problem: Problem, *, has_copy: bool) -> Problem:
     """Say what helps: no command here mends a lock that is kept elsewhere."""
     helps = [problem.help, _WITH_COPY if has_copy else None]
-    if (problem.help or "").startswith(("git ", "pixi lock")):
+    if any(each in (problem.help or "") for each in ("git ", "pixi lock")):
         helps[0] = "correct the URL in `locks`, or have it mended where it is kept"
     return replace(problem, help=", or ".join(filter(None, helps)) or None)
 
