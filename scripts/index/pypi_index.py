@@ -183,7 +183,8 @@ def identify_pypi(pypi: PypiIndex) -> str:
     known = [(str(path), digest) for path, digest in digests.items()]
     more = sorted(pypi.other_names), sorted(map(str, pypi.find_links))
     digest = hashlib.sha256(repr((_FORMAT, rows, known, purls, *more)).encode())
-    for path, status in sorted(pypi.there.items()):
+    first = (each for each in pypi.there.items() if "#" not in each[0].name)  # pages name these
+    for path, status in sorted(first):
         time = status.st_mtime_ns if path in unhashed else 0
         digest.update(f"{path}\0{status.st_size}\0{time}\n".encode())
     return digest.hexdigest()

@@ -436,6 +436,7 @@ def test_a_second_place_that_no_page_names_waits_for_its_removal(
         (mirror.folder / "_pypi/files/h" / one.path.name).unlink()  # `fetch` replaces it
         mirror.lock([PypiRow(written=written, index=None, url=f"{url}{fragment}")])
     assert mirror.index().data["untracked"] == []
+    assert mirror.index().data["changed"] is False
     second = f"_pypi/files/h/{one.path.name}#sha256={one.sha256}"
     assert (second in mirror.waiting()) == (becomes != "as it was")
     assert mirror.prune("--now") == 0
