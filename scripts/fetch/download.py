@@ -32,7 +32,7 @@ from scripts.network.content import (
     decode,
     read_chunks,
 )
-from scripts.network.documents import ask_in_turn, with_keyring
+from scripts.network.documents import ask_in_turn, ask_or_rattler
 from scripts.network.errors import (
     LOCAL,
     WRONG,
@@ -139,10 +139,8 @@ class Download:
         if path is not None:
             chunks = read_chunks(path, is_mirror=source not in self.artifact.urls)
             body = Body(chunks=chunks, is_whole=True)
-        elif router.credentials.needs_rattler(source):
-            body = self._by_rattler(source, part)
         else:
-            body = with_keyring(
+            body = ask_or_rattler(
                 source,
                 router,
                 lambda: self._open(source, part),

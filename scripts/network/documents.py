@@ -124,8 +124,6 @@ def read_document(
     file = local_path(source, Path())
     if file is not None:
         return read_whole(Body(chunks=read_chunks(file)), largest, what)
-    if router.credentials.needs_rattler(source):
-        return _by_rattler(source, router, _document_in)
     etag, modified = (None, None) if last is None else (last.etag, last.modified)
 
     def ask() -> Document | None:
@@ -136,16 +134,21 @@ def read_document(
         found = read_whole(body, largest, what, accept)
         return replace(found, etag=headers.get("ETag"), modified=headers.get("Last-Modified"))
 
-    return with_keyring(source, router, ask, lambda: _by_rattler(source, router, _document_in))
+    def read(downloaded: Path) -> Document:
+        return Document(data=downloaded.read_bytes())
+
+    return ask_or_rattler(source, router, ask, lambda: _by_rattler(source, router, read))
 
 
-def with_keyring(
+def ask_or_rattler(
     source: str,
     router: Router,
     ask: Callable[[], _Answer],
     by_rattler: Callable[[], _Answer],
 ) -> _Answer:
-    """Ask a source; where it denies us, have rattler ask with what the keyring may hold."""
+    """Ask a source; have rattler ask where only it can, or where what the keyring has may help."""
+    if router.credentials.needs_rattler(source):
+        return by_rattler()
     try:
         return ask()
     except DownloadError as error:
@@ -205,16 +208,10 @@ def read_size(source: str, client: HttpClient, router: Router) -> int | None:
                 raise
             return client.size_of(source, "GET")  # whose body is not read
 
-    def by_rattler() -> int:
-        return _by_rattler(source, router, lambda file: file.stat().st_size)
+    def read(downloaded: Path) -> int:
+        return downloaded.stat().st_size
 
-    if router.credentials.needs_rattler(source):
-        return by_rattler()
-    return with_keyring(source, router, ask, by_rattler)
-
-
-def _document_in(file: Path) -> Document:
-    return Document(data=file.read_bytes())
+    return ask_or_rattler(source, router, ask, lambda: _by_rattler(source, router, read))
 
 
 def _by_rattler(source: str, router: Router, read: Callable[[Path], _Answer]) -> _Answer:
