@@ -50,9 +50,8 @@ def parse_package(row: Row, url: str, version: int, platform: str = "") -> Locke
         row = _flattened(row)
     place = parse_location(url)
     channel = written_channel = row.string("channel")
-    if channel is None and (version < 6 or "channel" not in row.fields):
-        channel = place.channel
-    elif HIDDEN in (channel or ""):  # by pixi; the URL has the secrets of its channel
+    is_left_out = channel is None and (version < 6 or "channel" not in row.fields)
+    if is_left_out or HIDDEN in (channel or ""):  # pixi hides secrets that the URL has
         channel = place.channel or channel
     refuse_unsound_urls(row, url, written_channel)
     written = row.string("file_name")
