@@ -64,14 +64,10 @@ def normalise_specs(
 
     texts = set[str]()
     for path in expected.keys() & actual.keys():
-        one, other = expected[path], actual[path]
         for key in _SPECS:
-            if (ours := getattr(one, key)) == (theirs := getattr(other, key)):
-                continue
-            ours, theirs = _specs(ours), _specs(theirs)
-            if len(ours) == len(theirs):
-                differ = (pair for pair in zip(ours, theirs, strict=True) if pair[0] != pair[1])
-                texts.update(text for pair in differ for text in pair)
+            ours, theirs = (getattr(each[path], key) for each in (expected, actual))
+            if ours != theirs:
+                texts |= _specs(ours) ^ _specs(theirs)
     if not texts:
         return {}
     result = call_rattler("normalise", {"specs": sorted(texts)})
@@ -81,19 +77,21 @@ def normalise_specs(
 
 def _same(key: str, ours: Any, theirs: Any, normal: Mapping[str, str]) -> bool:
     """Compare two unequal values of a field by what they mean."""
-    if key == "extra_depends" and [name for name, _ in ours] != [name for name, _ in theirs]:
-        return False
+    if key == "extra_depends":  # named groups of MatchSpecs
+        groups, others = dict(ours), dict(theirs)
+        same = (_same("depends", groups[x], others.get(x, ()), normal) for x in groups)
+        return groups.keys() == others.keys() and all(same)
     if key in _SPECS:
-        one, other = ([normal.get(x, x) for x in _specs(each)] for each in (ours, theirs))
-        return one == other or (key != "extra_depends" and set(one) == set(other))
+        one, other = ({normal.get(x, x) for x in each} for each in (ours, theirs))
+        return one == other
     if key == "purls" and ours is not None and theirs is not None:
         return sorted(map(unquote, ours)) == sorted(map(unquote, theirs))
     return False
 
 
-def _specs(value: Iterable[Any]) -> tuple[str, ...]:
+def _specs(value: Iterable[Any]) -> set[str]:
     """Return the MatchSpecs of a field; in `extra_depends` they are in named groups."""
-    return tuple(spec for each in value for spec in ([each] if isinstance(each, str) else each[1]))
+    return {spec for each in value for spec in ([each] if isinstance(each, str) else each[1])}
 
 
 def _shown(value: object) -> str:

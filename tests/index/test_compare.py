@@ -83,9 +83,22 @@ def test_anything_else_is_a_difference(
     assert found(RECORD, actual, normal_of(RECORD, actual)) == [expected]
 
 
-def test_groups_of_extra_depends_are_told_apart() -> None:
-    actual = RECORD._replace(extra_depends=(("docs", ("x 0.1 h",)),))
-    assert [each for each, _, _ in found(RECORD, actual, {})] == ["extra_depends"]
+@pytest.mark.parametrize(
+    ("groups", "is_same"),
+    [
+        ((("docs", ("x", "y")), ("test", ("z",))), True),
+        ((("docs", ("y", "x *", "x")), ("test", ("z",))), True),
+        ((("docs", ("x",)), ("test", ("y", "z"))), False),
+        ((("docs", ("x", "y")), ("tests", ("z",))), False),
+        ((("docs", ("x", "y")),), False),
+    ],
+)
+def test_groups_of_extra_depends_are_told_apart(
+    groups: tuple[tuple[str, tuple[str, ...]], ...], *, is_same: bool
+) -> None:
+    locked = RECORD._replace(extra_depends=(("docs", ("x", "y")), ("test", ("z",))))
+    actual = RECORD._replace(extra_depends=groups)
+    assert (found(locked, actual, normal_of(locked, actual)) == []) is is_same
 
 
 def test_of_what_is_not_complete_only_what_is_said_is_compared() -> None:

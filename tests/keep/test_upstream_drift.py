@@ -306,6 +306,7 @@ def test_hotfixed_says_which_fields(
     [
         (("a *", "b>=1"), True),
         (("b >=1", "a", "a"), True),
+        (("a *", "b>=1", "b >=1"), True),
         (("a", "b >=2"), False),
         (("b >=1",), False),
     ],
