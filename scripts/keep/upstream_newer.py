@@ -73,14 +73,10 @@ class RequestedPackage:
         return self.packages.rows.platform.subdir
 
 
-# What `prerelease-mode` says of pre-releases; else they are taken where a requirement names one.
-_TAKES_EARLY: Final[Mapping[str | None, bool]] = {
-    "allow": True,
-    "disallow": False,
-    "if-necessary": False,
-}
-# With any other they are taken where nothing else fits (uv-resolver, candidate_selector.rs).
-_NEVER_NECESSARY: Final = frozenset({"disallow", "explicit"})
+# `prerelease-mode`: where pre-releases are taken if a requirement names one, and where if there is
+# nothing else (uv-resolver, prerelease.rs, candidate_selector.rs).
+_IF_NAMED: Final = frozenset({None, "if-necessary-or-explicit", "explicit"})
+_IF_NECESSARY: Final = frozenset({None, "if-necessary-or-explicit", "if-necessary"})
 
 _Candidates = tuple[RequestedPackage, Sequence[Record]]
 
@@ -143,18 +139,13 @@ def _newer_conda(
     fitting: list[_Candidates] = []
     for each, some in found:
         fitting.append((each, [y for y in some if all(taken[own.spec, y] for own in each.own)]))
-
-    def is_newer(record: Record, locked: Record) -> bool:
-        # To a solver the newest with track_features is worse than the oldest without.
-        return age(record) > age(locked) and bool(
-            locked.track_features or not record.track_features
-        )
-
-    newer = [
-        (x, [y for y in rows if is_newer(y, x.locked.record)])
-        for x, rows in fitting
-        if _takes_newest(x.packages)
-    ]
+    newer: list[_Candidates] = []
+    for each, fits in fitting:
+        if _takes_newest(each.packages):
+            old = each.locked.record
+            later = (x for x in fits if age(x) > age(old))
+            # To a solver the newest with track_features is worse than the oldest without.
+            newer.append((each, [x for x in later if old.track_features or not x.track_features]))
     for each, possible in _possible(newer, fitting):
         of_locked = variant(each.locked.record.build)
         # Of several builds the one that is most like what is locked: of its Python, if there is.
@@ -246,19 +237,16 @@ def _newer_pypi(
             row = rows[name]
             locked, page = parse_version(row.version), pages.get((row.index or "", name), ())
             unwanted = {True: options.no_binary, False: options.no_build}
-            versions = {
-                _version_of(link, python)
-                for link in page
-                if {name, "*"}.isdisjoint(unwanted[link.name.endswith(".whl")])
-            }
-            fitting = {x for x in versions if x is not None}
-            for _, specifier in asked[name]:
-                fitting = {x for x in fitting if specifier.contains(x, prereleases=True)}
+            taken = (x for x in page if {name, "*"}.isdisjoint(unwanted[x.name.endswith(".whl")]))
+            versions = {x for link in taken if (x := _version_of(link, python)) is not None}
             mode, is_named = options.prerelease_mode, any(x.prereleases for _, x in asked[name])
-            stable = {x for x in fitting if not x.is_prerelease}
-            if not _TAKES_EARLY.get(mode, is_named) and (stable or mode in _NEVER_NECESSARY):
-                fitting = stable
-            newer = {x for x in fitting if locked is not None and x > locked}
+            takes_early = mode == "allow" or (mode in _IF_NAMED and is_named)
+            stable = {x for x in versions if not x.is_prerelease}
+            if stable or mode not in _IF_NECESSARY:
+                versions = versions if takes_early else stable
+            newer = {x for x in versions if locked is not None and x > locked}
+            for _, specifier in asked[name]:
+                newer = {x for x in newer if specifier.contains(x, prereleases=True)}
             if newer:
                 yield NewerVersion(
                     name=name,

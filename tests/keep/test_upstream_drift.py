@@ -436,6 +436,8 @@ def test_prereleases_are_newer_where_there_is_nothing_else(world: World) -> None
     world.pages["w1"].append(TinyWheel(name="w1", version="0.9"))
     world.publish_pages()
     assert world.document()["newer"] == []
+    path.write_text(text.replace('w1 = "*"', 'w1 = ">0.9"'), encoding="utf-8")  # it need not fit
+    assert world.document()["newer"] == []
 
 
 def test_of_requires_python_the_lower_bound_counts(world: World) -> None:
