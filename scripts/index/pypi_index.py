@@ -85,15 +85,13 @@ class PypiPlan:
 
     None in place of the bytes of one that is right already. `damaged` is what nobody can open;
     then there is no plan. `problems` are of what is in no lock, and is on the pages no more.
-    `is_durable`: the pages hold what no lock names, and cannot be made again. `dropped` are second
-    places (`pypi_artifacts`) that they mean no more.
+    `is_durable`: the pages hold what no lock names, and cannot be made again.
     """
 
     files: Mapping[PurePosixPath, bytes | None] = field(default_factory=dict)
     damaged: tuple[Problem, ...] = ()
     problems: tuple[Problem, ...] = ()
     is_durable: bool = False
-    dropped: frozenset[PurePosixPath] = frozenset()
 
 
 def read_pypi_index(
@@ -172,6 +170,21 @@ def read_retained(
             if each.path in pypi.there:
                 found.setdefault(each.path, []).append(record)
     return found
+
+
+def without_unnamed(
+    folder: Path, pypi: PypiIndex, console: Console, named: Collection[PurePosixPath]
+) -> tuple[PypiIndex, set[PurePosixPath]]:
+    """Take out the second places (`pypi_artifacts`) that neither a lock nor what is retained has.
+
+    `named` is what other workspaces name.
+    """
+    locked = (each.path for each in pypi.artifacts)
+    found = {path for path in pypi.there if "#" in path.name}.difference(locked, named)
+    if found:
+        found -= read_retained(folder, pypi, console).keys()
+    there = {path: each for path, each in pypi.there.items() if path not in found}
+    return replace(pypi, there=there), found
 
 
 def identify_pypi(pypi: PypiIndex) -> str:
@@ -256,13 +269,10 @@ def plan_pypi(
     check_output_paths(folder, outputs)
     pages = [each for each in outputs if each.name == PAGE and INDEX not in each.parents]
     check_case(folder, pages, console, may_write=True)
-    records = (record for file in files.values() for record in file.records)
-    meant = locked.union(each.path for record in records for each in pypi_artifacts(record))
     return PypiPlan(
         files=outputs,
         problems=tuple(size_problem(x.path, x.size, sizes[x.path]) for x in wrong),
         is_durable=bool(files.keys() - locked),
-        dropped=frozenset(x for x in pypi.there.keys() - meant if "#" in x.name),
     )
 
 

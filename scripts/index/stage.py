@@ -46,6 +46,7 @@ from scripts.index.pypi_index import (
     plan_pypi,
     publish_pypi,
     read_pypi_index,
+    without_unnamed,
 )
 from scripts.index.pypi_pages import other_bytes
 from scripts.index.repodata import REPODATA
@@ -85,6 +86,8 @@ def index(
         _tell_hotfixes(selection, console)
         channels = read_channels(folder, selection, gone, files)
         pypi = read_pypi_index(folder, selection, files, gone)
+        pypi, unnamed = without_unnamed(folder, pypi, console, users.named_by_others())
+        waiting = (*waiting, *removals_of(folder, unnamed, None))
         pypi = replace(pypi, find_links=selection.find_links | users.find_links())
         refuse_links(folder, channels)
         digests = DigestCache(place.digests)
@@ -107,18 +110,16 @@ def index(
             indexer=indexer,
             console=console,
         )
-        is_changed = bool(outdated) or plan is not None
-        stale = {path for each in outdated for path in each.index_files} - published
-        stale |= {*pypi.index_files, *plan.dropped} - published if plan is not None else set()
+        renewed: list[Channel | PypiIndex] = [*outdated, *([] if plan is None else [pypi])]
+        stale = {path for each in renewed for path in each.index_files} - published
         still = [each for each in waiting if each.path not in published]
-        state = _note_removals(workspace, selection, users.state, still=still, stale=stale)
-        removed = _remove_due(workspace, state) if is_changed and dropping is None else ()
-        present = replace(users, state=state, last=None)
+        present = _note_removals(workspace, selection, users, still=still, stale=stale)
+        removed = _remove_due(workspace, present.state) if renewed and dropping is None else ()
         changed = published.union(each.path for each in removed)
         there = [each for each in files if each[0] not in changed]
         there += ((path, FileStatus.of((folder / path).lstat())) for path in published)
         account = classify_files(folder, selection, present, console, there)
-        report = _report(channels, pypi, account, removed, is_changed=is_changed)
+        report = _report(channels, pypi, account, removed, is_changed=bool(renewed))
         return replace(report, problems=tuple(problems))
 
 
@@ -150,13 +151,13 @@ def _waiting(
 def _note_removals(
     workspace: Workspace,
     selection: Selection,
-    state: MirrorState,
+    users: ChannelUsers,
     *,
     still: Sequence[Removal],
     stale: Collection[PurePosixPath],
-) -> MirrorState:
+) -> ChannelUsers:
     """Write the list of removals: what is `still` waiting, and index files that are now `stale`."""
-    place, when = workspace.place, now()
+    place, when, state = workspace.place, now(), users.state
     new = set(stale) - {each.path for each in still}
     dropped = (*still, *removals_of(place.folder, sorted(new), None))
     removals = tuple(replace(each, dropped=each.dropped or when) for each in dropped)
@@ -166,7 +167,7 @@ def _note_removals(
     if state.before_relayout is not None and state.layout is selection.layout:
         state = replace(state, before_relayout=None)  # what it made is on the list now
         write_channel(place, state)
-    return state
+    return replace(users, state=state, last=None)
 
 
 def _remove_due(workspace: Workspace, state: MirrorState) -> tuple[Removal, ...]:

@@ -444,6 +444,27 @@ def test_a_second_place_that_no_page_names_waits_for_its_removal(
     assert verify.main(["--manifest-path", str(mirror.root), "--strict", "--level", "files"]) == 0
 
 
+@pytest.mark.parametrize("has_fragment", [False, True])
+def test_a_second_place_of_a_file_that_another_workspace_names_too(
+    tmp_path: Path, *, has_fragment: bool
+) -> None:
+    """Whose pages are those of the new lock already. The control: it names the second place."""
+    shared = f'channel-dir = "{(tmp_path / "channel").as_posix()}"\nallow-unhashed = true\n'
+    ours, theirs = (make_mirror(tmp_path / x, name=x, settings=shared) for x in ("ours", "theirs"))
+    wheel = TinyWheel(name="tiny").write(tmp_path)
+    urls = (f"https://h/{wheel.path.name}{x}" for x in ("", f"#sha256={wheel.sha256}"))
+    plain, direct = (PypiRow(written=wheel, index=None, url=url) for url in urls)
+    for each, named in ((ours, direct), (theirs, direct if has_fragment else plain), (ours, plain)):
+        each.lock([named])
+        assert each.index().data["untracked"] == []
+    second = f"_pypi/files/h/{wheel.path.name}#sha256={wheel.sha256}"
+    assert ours.waiting() == ([] if has_fragment else [second])
+    assert ours.prune("--now") == 0
+    assert (second in ours.contents()) == has_fragment
+    for each in (ours, theirs):
+        assert verify.main(["--manifest-path", str(each.root), "--strict", "--level", "files"]) == 0
+
+
 def test_a_page_that_a_lock_needs_and_that_waits_for_its_removal_is_found(
     mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
