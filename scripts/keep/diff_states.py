@@ -15,7 +15,7 @@ from typing import Final
 from scripts.channel.inventory import SEE_TO_DISK
 from scripts.channel.locks import mirrored_lock, read_locks
 from scripts.channel.selection import chosen_locks, read_whole_selection
-from scripts.channel.state import read_state
+from scripts.channel.state import read_channel_state
 from scripts.channel.users import last_mirrored
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import is_pypi_path
@@ -78,7 +78,7 @@ def read_states(
     errors of exit code 2 of what is not there or cannot be read.
     """
     with disk_errors(workspace.place.folder, SEE_TO_DISK, "read"):
-        layout = read_state(workspace.place).layout or workspace.settings.layout  # the channel's
+        layout = read_channel_state(workspace.place).layout or workspace.settings.layout
         workspace = replace(workspace, settings=replace(workspace.settings, layout=layout))
         locks = functools.cache(
             lambda: chosen_locks(read_locks(workspace, console, believes_cache=True), only)
