@@ -42,7 +42,8 @@ _KINDS: Final = ("BearerToken", "BasicHTTP", "CondaToken", "S3Credentials", "OAu
 # No user name, token or folder has brackets in it; neither may a URL (RFC 3986, 2).
 # `****` is what pixi locks in place of the password of a direct URL (uv's DisplaySafeUrl).
 _PLACEHOLDER: Final = re.compile(
-    r"\*{4}(?=@)|<[A-Za-z][\w .-]*>|\$?\{[A-Za-z][\w .-]*\}|(?<=[/:@])\$[A-Z][A-Z0-9_]+(?=[/:@]|\Z)"
+    r"(?<=[/:])\*{4}(?=@)|<[A-Za-z][\w .-]*>|\$?\{[A-Za-z][\w .-]*\}"
+    r"|(?<=[/:@])\$[A-Z][A-Z0-9_]+(?=[/:@]|\Z)"
     r"|(?<=[/:@])(?:YOUR|MY)[-_](?:[A-Z]+[-_])*(?:TOKEN|KEY|PASSWORD|USER|USERNAME)(?=[/:@]|\Z)"
 )
 
