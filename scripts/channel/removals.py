@@ -23,7 +23,6 @@ from scripts.core.files import disk_errors, unlink
 from scripts.core.symlinks import check_output_paths
 
 _TIMES_DIFFER: Final = 2 * 10**9  # nanoseconds; FAT keeps times to two seconds
-_INDEX: Final = ("repodata", "index.")  # how such files are called
 # The folder is not empty, or there is none.
 _STAYS: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR})
 
@@ -75,8 +74,8 @@ def is_due(removal: Removal, grace: timedelta, when: datetime) -> bool:
 
 
 def names_others(path: PurePosixPath) -> bool:
-    """Tell whether this is an index file that names other files."""
-    return path.name.startswith(_INDEX)
+    """Tell whether this is an index file that names other files, by what it is called."""
+    return path.name.startswith(("repodata", "index."))
 
 
 def remove(
