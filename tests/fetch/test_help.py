@@ -192,7 +192,7 @@ def test_what_says_nothing_is_not_shown(lone: Lone, upstream: Upstream, reply: R
                 "redirected to what is no URL",
                 "name in `[mirrors]` a server that has the files themselves: `pixi config edit`",
             )
-            for to in ("http://[::1", "http://.a..b./x", "http://*/x", "http://a\0b/x")
+            for to in ("http://[::1", "http://.a..b./x", "http://*/x", "http://a:b/x")
         ),
         (
             login_page(),

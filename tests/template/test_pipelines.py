@@ -167,6 +167,7 @@ def _push_options(repository: Repository) -> Path:
         (CHANGES, CHANGES),
         ("ä line\n" * 20_000, None),
     ],
+    ids=["short", "too long"],  # pytest has it in a variable of the environment
 )
 def test_gitlab_proposes_the_lock_and_says_what_changed(
     repository: Repository, changes: str, expected: str | None

@@ -509,10 +509,12 @@ def test_what_a_uv_says_that_takes_the_machine_of_windows_for_another_proves_not
     open_ = ["folder (not in the mirror)", "tiny-sdist (an sdist)"]
     program, uv = world.root / "uv", find_program(Client.UV, os.environ)
     assert uv is not None
+    machine = "x86_64"
     if uv_release(uv) >= (0, 13, 6):
+        machine = "AMD64"
         code, told = new.verify("solve")
         assert (code, [x["not-proven"] for x in told["solved"]]) == (0, [open_] * 2)
-    holds = "sed -i \"s/machine == 'x86_64'/machine == 'AMD64'/\""
+    holds = f"sed -i \"s/machine == 'x86_64'/machine == '{machine}'/\""
     does = f'for x; do case $x in */in.txt) {holds} "$x";; esac; done\nexec {uv} "$@"'
     program.write_text(f"#!/bin/sh\n{does}\n", encoding="utf-8")
     program.chmod(0o755)
