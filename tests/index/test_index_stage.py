@@ -190,7 +190,14 @@ def test_specs_of_v3_go_where_they_belong(tmp_path: Path, indexer: str) -> None:
     row, other = rows(tmp_path / "upstream", (A, W))
     mirror = make_mirror(tmp_path / "workspace")
     mirror.lock([replace(row, depends=("b[extras=[c]]", 'd *[when="python >=3.10"]')), other])
-    mirror.index()
+    try:
+        mirror.index()
+    except MirrorError as error:  # a rattler-index of before (0.28)
+        said = {each.message for each in error.problems}
+        assert indexer != PY_RATTLER
+        assert "'repodata_revisions' in it is not a map of names" in said
+        assert not (mirror.folder / "linux-64" / "repodata.json").exists()
+        pytest.skip("this indexer writes a draft of repodata_revisions, which is refused")
     document = mirror.repodata("linux-64")
     assert (document["packages"], document["packages.conda"]) == ({}, {})
     assert list(document["v3"]["conda"]) == ["a-1.0-0"]
