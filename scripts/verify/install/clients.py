@@ -44,6 +44,7 @@ from scripts.core.child_process import (
 )
 from scripts.core.errors import MirrorError, Problem, finding_problem, first_details
 from scripts.core.files import replace
+from scripts.core.pep508 import pypi_name
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json
 from scripts.index.pypi_pages import INDEX
@@ -284,6 +285,7 @@ def _by_pixi(
 ) -> tuple[Path, tuple[Problem, ...]]:
     """Install a copy of the workspace."""
     prefix, platform = scratch / "prefix", job.manifest_platform
+    others = {x.name for x in job.artifacts} | {pypi_name(x.name) for x in job.pypi}
     with workspace_copy(workspace) as manifest:
         for place, path in local_files(job, workspace.root).items():
             target = manifest.parent / place
@@ -300,8 +302,10 @@ def _by_pixi(
             "command": [
                 *(str(pixi), "install", "--frozen", "--environment", job.place.environment),
                 *(("--platform", platform) if platform is not None else ()),
-                # They are built where they are, with what no lock names.
+                # They are built where they are, with what no lock names. By `--skip` alone pixi
+                # leaves out what only a circle requires, too, extras counted (install_subset.rs).
                 *(part for name in job.project for part in ("--skip", name)),
+                *(part for name in sorted(others) for part in ("--only", name) if job.project),
                 *("--manifest-path", str(manifest)),
             ],
         }

@@ -62,6 +62,23 @@ def test_wheels_and_sdists_are_installed(
     assert pypi_world.mirror.states() == before
 
 
+@pytest.mark.parametrize("client", [PIXI])
+def test_what_requires_each_other_arrives_beside_the_project(
+    client: str, pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through extras that nobody asks for, too; pixi's `--skip` of the project left both out."""
+    here, found = pypi_world.platforms[0], pypi_rows(pypi_world.upstream, pypi_world.platforms[0])
+    needs = {"pure": "tiny-elsewhere", "elsewhere": 'Tiny.Pure ; extra == "x"'}
+    some = [dataclasses.replace(found[x], requires_dist=(y,)) for x, y in needs.items()]
+    relock(pypi_world, *some, RawRow(key="pypi", location="./", lines=("name: project",)))
+    assert pypi_world.loud(*INSTALL, client) == 0
+    out, _ = capsys.readouterr()
+    assert out.splitlines()[0] == f"default  {here}  install ✓ ({client})"
+    _damage(pypi_world, "elsewhere", "swapped")
+    assert pypi_world.verify(*INSTALL, client) == 1
+    assert "tiny_elsewhere-1.0" in capsys.readouterr().err
+
+
 def two_locks(world: PypiWorld, own: Sequence[PypiRow], others: Sequence[PypiRow]) -> None:
     """Mirror the workspace's own lock, from one index, and that of `other`, from another."""
     root, here = world.mirror.root, world.platforms[0]
