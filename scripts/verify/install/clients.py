@@ -385,7 +385,9 @@ def _for_pypi(
         start.append(python)
     else:
         module = ["-I", "-m", "pip"] if program == Path(sys.executable) else []
+        # Compiling takes it longer than all else, and uv and pixi leave it to Python.
         start = [str(program), *module, "--python", python, "install", "--no-cache-dir"]
+        start.append("--no-compile")
     return place, _outcome(job, client, run_sandboxed([*start, *options], environment))
 
 
