@@ -104,7 +104,7 @@ def prune(
         when = now()
     if not dry_run:
         listed = still_waiting(place.folder, read_state(place).removals, frozenset())
-        waiting = tuple(each for each in listed if each.path not in users.named())
+        waiting = still_waiting(place.folder, listed, users.named())
     removed = tuple(each for each in waiting if at_once or is_due(each, grace, when))
     fresh = _stale_index(files.waiting, waiting if at_once else ())
     removed = _approved(removed, approved.removed | fresh if approved else None)
