@@ -181,8 +181,9 @@ def without_unnamed(
     """
     locked = (each.path for each in pypi.artifacts)
     found = {path for path in pypi.there if "#" in path.name}.difference(locked, named)
-    if found:
-        found -= read_retained(folder, pypi, console).keys()
+    if not found:
+        return pypi, found
+    found -= read_retained(folder, pypi, console).keys()
     there = {path: each for path, each in pypi.there.items() if path not in found}
     return replace(pypi, there=there), found
 

@@ -94,7 +94,7 @@ def prune(
     files = classify_files(place.folder, selection, users, console)
     dropped = _approved(_asked_for(files, users, drop), approved.dropped if approved else None)
     _refuse_unknown_users(workspace, users, files, dropped)
-    waiting, problems, when = files.waiting, tuple[Problem, ...](), now()
+    waiting, problems, when, locked = files.waiting, tuple[Problem, ...](), now(), users.named()
     dropped, is_indexing = _plan_index(
         workspace, locks, console, files, dropped, is_asked=bool(drop)
     )
@@ -104,7 +104,7 @@ def prune(
         when = now()
     if not dry_run:
         listed = still_waiting(place.folder, read_state(place).removals, frozenset())
-        waiting = still_waiting(place.folder, listed, users.named())
+        waiting = tuple(each for each in listed if each.path not in locked)
     removed = tuple(each for each in waiting if at_once or is_due(each, grace, when))
     fresh = _stale_index(files.waiting, waiting if at_once else ())
     removed = _approved(removed, approved.removed | fresh if approved else None)

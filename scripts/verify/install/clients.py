@@ -285,7 +285,9 @@ def _by_pixi(
 ) -> tuple[Path, tuple[Problem, ...]]:
     """Install a copy of the workspace."""
     prefix, platform = scratch / "prefix", job.manifest_platform
-    others = {x.name for x in job.artifacts} | {pypi_name(x.name) for x in job.pypi}
+    others = set[str]()
+    if job.project:
+        others = {x.name for x in job.artifacts} | {pypi_name(x.name) for x in job.pypi}
     with workspace_copy(workspace) as manifest:
         for place, path in local_files(job, workspace.root).items():
             target = manifest.parent / place
@@ -305,7 +307,7 @@ def _by_pixi(
                 # They are built where they are, with what no lock names. By `--skip` alone pixi
                 # leaves out what only a circle requires, too, extras counted (install_subset.rs).
                 *(part for name in job.project for part in ("--skip", name)),
-                *(part for name in sorted(others) for part in ("--only", name) if job.project),
+                *(part for name in sorted(others) for part in ("--only", name)),
                 *("--manifest-path", str(manifest)),
             ],
         }
@@ -386,8 +388,8 @@ def _for_pypi(
     else:
         module = ["-I", "-m", "pip"] if program == Path(sys.executable) else []
         # Compiling takes it longer than all else, and uv and pixi leave it to Python.
-        start = [str(program), *module, "--python", python, "install", "--no-cache-dir"]
-        start.append("--no-compile")
+        start = [str(program), *module, "--python", python, "install"]
+        start += ["--no-cache-dir", "--no-compile"]
     return place, _outcome(job, client, run_sandboxed([*start, *options], environment))
 
 
