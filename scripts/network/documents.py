@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 ABSENT: Final = frozenset({ErrorKind.GONE, ErrorKind.NO_FILE})
 """The source has answered, and has no such document."""
 _Answer = TypeVar("_Answer")
-# A server that takes GET alone, or whose URL is signed for it.
-_NO_HEAD: Final = frozenset({403, 405, 501})
 _TAG: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<")
 
 
@@ -200,18 +198,15 @@ def read_size(source: str, client: HttpClient, router: Router) -> int | None:
     What only rattler can ask for is downloaded. Raises DownloadError.
     """
 
-    def ask() -> int | None:
-        try:
-            return client.size_of(source)
-        except DownloadError as error:
-            if error.status not in _NO_HEAD:
-                raise
-            return client.size_of(source, "GET")  # whose body is not read
-
     def read(downloaded: Path) -> int:
         return downloaded.stat().st_size
 
-    return ask_or_rattler(source, router, ask, lambda: _by_rattler(source, router, read))
+    return ask_or_rattler(
+        source,
+        router,
+        lambda: client.size_of(source),
+        lambda: _by_rattler(source, router, read),
+    )
 
 
 def _by_rattler(source: str, router: Router, read: Callable[[Path], _Answer]) -> _Answer:

@@ -54,6 +54,8 @@ _HEADERS: Final = {
     "Accept-Encoding": "identity",  # a compressed transfer breaks ranges and sizes
     "User-Agent": "pixi-mirror",
 }
+# A server that takes GET alone, or whose URL is signed for it.
+_NO_HEAD: Final = frozenset({403, 405, 501})
 _Key = TypeVar("_Key")
 _Answer = TypeVar("_Answer")
 _RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/(?:[0-9]+|\*)\Z")
@@ -141,12 +143,19 @@ class HttpClient:
             return None
         return self._body(response, url, 0, None), response.headers
 
-    def size_of(self, url: str, method: str = "HEAD") -> int | None:
+    def size_of(self, url: str) -> int | None:
         """Ask for the size of a file in bytes; None where the server does not tell.
 
-        Raises DownloadError where it does not answer, or refuses.
+        By HEAD; where that is refused, by GET, whose body is not read. Raises DownloadError where
+        the server does not answer, or refuses.
         """
-        with self._follow(url, {}, method) as response:
+        try:
+            response = self._follow(url, {}, "HEAD")
+        except DownloadError as error:
+            if error.status not in _NO_HEAD:
+                raise
+            response = self._follow(url, {})
+        with response:
             headers = response.headers
             if response.status_code != 200 or "Content-Encoding" in headers:
                 return None

@@ -150,7 +150,7 @@ def test_sizes_are_asked_for_once_and_the_largest_comes_first(
 
 @pytest.mark.parametrize(
     "reply",
-    [status(405), status(500), Reply(headers=(("Content-Type", "text/html"),)), Reply(gzip=True)],
+    [status(500), Reply(headers=(("Content-Type", "text/html"),)), Reply(gzip=True)],
 )
 def test_a_server_that_tells_no_size_is_no_error(
     world: World, capsys: pytest.CaptureFixture[str], reply: Reply
@@ -164,6 +164,18 @@ def test_a_server_that_tells_no_size_is_no_error(
     )
     assert [each.method for each in world.upstream.requests] == ["HEAD", "GET"]
     assert list(world.files().values()) == [written.path.read_bytes()]
+
+
+def test_a_server_that_takes_no_head_tells_a_size_by_get(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = world.write(TinyWheel(name="one"))
+    world.lock(world.row(written))
+    world.upstream.once("/pkgs/*", status(405))
+    assert world.fetch() == 0
+    size = f"{written.size} B" if written.size < 1000 else f"{written.size / 1000:.1f} kB"
+    assert f"1 to download into local-channel, {size}, " in capsys.readouterr().err
+    assert [each.method for each in world.upstream.requests] == ["HEAD", "GET", "GET"]
 
 
 @pytest.mark.parametrize("size", ["3", "9" * 18])
