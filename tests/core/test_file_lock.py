@@ -158,9 +158,10 @@ def test_a_holder_without_a_number(lock: Path) -> None:
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / ".pixi-mirror").touch()
     path = tmp_path / ".pixi-mirror" / "local-channel" / "run.lock"
-    reason = "No such file or directory" if os.name == "nt" else "Not a directory"
+    with pytest.raises(OSError, match=r"\w") as caught:  # in the words of the system
+        path.parent.mkdir(parents=True, exist_ok=True)
     assert refusal(path) == (
-        f"local-channel: cannot be kept to one run at a time: {reason}\n"
+        f"local-channel: cannot be kept to one run at a time: {caught.value.strerror}\n"
         f"  lock file  {path}\n"
         "help: set channel-dir to a folder you may write to"
     )
