@@ -48,4 +48,4 @@ def on_terminal(
 
 def unbroken(output: str) -> str:
     """Put each row of the table, which is broken at 80 columns, on one line again."""
-    return re.sub(r"\n {16,}", "  ", output)
+    return re.sub(r"\n {12,}", "  ", output)
