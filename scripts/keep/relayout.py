@@ -85,7 +85,10 @@ def relayout(
     taken = set(moved.values())  # one may still wait for its removal since the layout before
     removals = tuple(each for each in state.removals if each.path not in taken)
     write_removals(workspace.place, removals)
-    users = replace(users, state=replace(state, removals=removals))
+    # The places of what only the lock of before names: who goes on after a kill needs them, too.
+    named = dict.fromkeys((*users.own.artifacts, *(users.last or users.own).artifacts))
+    own = replace(users.own, artifacts=tuple(named))
+    users = replace(users, state=replace(state, removals=removals), own=own)
     report = fetch(workspace, whole, console, again=again)
     if not report.problems:
         extra = {

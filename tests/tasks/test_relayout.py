@@ -234,17 +234,23 @@ def test_a_diff_is_told_in_the_layout_that_the_channel_has(
 def test_a_killed_relayout_is_finished_by_the_next(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The index is published and the state does not know: as after a kill at that point."""
+    """The index is published and the state does not know: as after a kill at that point.
+
+    What only the lock of before names comes along, as it would have without the kill.
+    """
     a, b = world.package("a"), world.package("b")
     assert run(mirror, world.workspace("one", [a, b], "flat")) == 0
-    one = world.workspace("one", [a, b], "by-channel")
+    one = world.workspace("one", [world.package("a", version="2.0"), b], "by-channel")
     with monkeypatch.context() as patched:
         patched.setattr(relayout, "_end", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run(mirror, one, "--relayout") == 130
     assert run(mirror, one) == 2, "the channel is still what its state says"
     assert run(mirror, one, "--relayout") == 0
-    assert run(prune, one, "--now") == 0
-    assert world.artifacts() == [f"{world.host}/ch/noarch/{name}-1.0-0.conda" for name in "ab"]
+    noarch = world.root / "common" / world.host / "ch" / "noarch"
+    names = ["a-1.0-0.conda", "a-2.0-0.conda", "b-1.0-0.conda"]
+    assert sorted(json.loads((noarch / "repodata.json").read_bytes())["packages.conda"]) == names
+    assert run(prune, one, "--now") == 0  # the control: from then on it is retained
+    assert world.artifacts() == [f"{world.host}/ch/noarch/{name}" for name in names[1:]]
 
 
 @pytest.mark.parametrize("killed_at", ["removals_of", "write_removals"])
