@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     """Write the receipt of the channel that the options name, or of the workspace's."""
     if options.channel is None:
         return receipt(open_workspace(options.manifest_path, {}).place, console)
-    return receipt(channel_paths(Path.cwd() / options.channel), console)
+    return receipt(channel_paths(Path(os.path.realpath(options.channel))), console)
 
 
 if __name__ == "__main__":

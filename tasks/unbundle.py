@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
         workspace = workspace_from(options)
         place, settings = workspace.place, workspace.settings
     else:
-        place = channel_paths(Path.cwd() / options.channel)
+        place = channel_paths(Path(os.path.realpath(options.channel)))
         settings = override(Settings(), overrides_from(options))
     return unbundle(
         place,

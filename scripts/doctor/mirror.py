@@ -255,7 +255,7 @@ def _known_layout(location: MirrorLocation) -> Layout | None:
     """Return the layout that the state beside a folder tells, where there is one to read."""
     if location.folder is not None:
         with contextlib.suppress(MirrorError):
-            return read_channel_state(channel_paths(location.folder)).layout
+            return read_channel_state(channel_paths(location.folder.resolve())).layout
     return None
 
 

@@ -29,7 +29,7 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
-from os.path import abspath, basename, dirname, isdir, isfile, join, lexists
+from os.path import abspath, basename, dirname, isdir, isfile, join, lexists, realpath
 from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Sequence
 from unicodedata import normalize
 
@@ -493,7 +493,7 @@ class _Channel:
     """A channel folder and its working state, where scripts/core/channel_paths.py has it."""
 
     def __init__(self, folder: str, say: _Say) -> None:
-        self.folder, self.say = abspath(folder), say or (lambda _: None)
+        self.folder, self.say = realpath(folder), say or (lambda _: None)
         self.root = join(dirname(self.folder), ".pixi-mirror", basename(self.folder))
         self.incoming = join(self.root, "cache", "incoming")
 
@@ -809,7 +809,7 @@ def unbundle(
     say: _Say = None,
 ) -> Outcome:
     """Bring a channel to a bundle and read it back, or raise Refused; `grace` is in seconds."""
-    place, folder, signer = _Channel(channel, say), abspath(folder), None
+    place, folder, signer = _Channel(channel, say), realpath(folder), None
     if _kind(join(folder, BUNDLE)) != "file":
         message = f"is no bundle: it has no file {BUNDLE}, which is written last"
         raise Refused(FINDINGS, folder, message, "carry the whole folder that was made")

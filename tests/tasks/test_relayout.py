@@ -137,6 +137,10 @@ def test_doctor_knows_the_new_layout_while_the_old_places_wait(
     run(doctor, one, *asked)
     found = json.loads(capsys.readouterr().out)
     assert (found["layout"], found["environments"][0]["missing"]) == (layouts[1], [])
+    if os.name != "nt":  # where links are for few
+        (one / "link").symlink_to(world.root / "common")
+        run(doctor, one, *asked, "--mirror", str(one / "link"))
+        assert json.loads(capsys.readouterr().out)["layout"] == layouts[1]
     copy = shutil.copytree(world.root / "common", world.root / "copy")
     run(doctor, one, *asked, "--mirror", str(copy))
     assert json.loads(capsys.readouterr().out)["layout"] == "by-channel"

@@ -15,8 +15,16 @@ import pytest
 from scripts.core.channel_paths import channel_paths
 from scripts.keep import snapshot_trees
 from scripts.keep.snapshots import newest_snapshot, read_snapshots, tree_of
-from tasks import receipt, unbundle
-from tests.support.bundles import NEW, OLD, digest_of, snapshot_id, there, write_bundle
+from tasks import receipt, snapshots, unbundle
+from tests.support.bundles import (
+    NEW,
+    OLD,
+    alone,
+    digest_of,
+    snapshot_id,
+    there,
+    write_bundle,
+)
 from tests.support.template import ROOT
 
 
@@ -98,6 +106,29 @@ def test_any_channel_follows_without_workspace(
     said = capsys.readouterr().err
     assert "holds a later snapshot than this bundle's: replayed, or out of order" in said
     assert f"  found  the bundle is {snapshot_id(OLD, 1)}, content digest " in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
+def test_of_a_link_the_state_is_beside_the_folder_that_it_leads_to(
+    bundles: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where all other tasks look for it; the control: a link within the folder is refused."""
+    folder, link = tmp_path / "disk" / "real", tmp_path / "srv" / "channel"
+    for each in (folder, link):
+        each.parent.mkdir()
+    link.symlink_to(folder)
+    assert unbundle.main(["-q", str(bundles[0]), str(link)]) == 0
+    assert alone(bundles[1] / "unbundle.py", bundles[1], link).returncode == 0
+    assert receipt.main(["-q", str(link)]) == 0
+    (tmp_path / "pixi.toml").write_text('[workspace]\nname = "w"\nchannels = []\nplatforms = []\n')
+    of_it = ["--manifest-path", str(tmp_path), "--channel-dir", str(link)]
+    assert snapshots.main(of_it) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith(snapshot_id(OLD, 1))
+    assert second.startswith(f"{snapshot_id(NEW, 2)} ")
+    (folder / "linux-64").rename(folder.parent / "linux-64")
+    (folder / "linux-64").symlink_to(folder.parent / "linux-64")
+    assert unbundle.main(["-q", str(bundles[1]), str(link)]) == 2
 
 
 @pytest.fixture
