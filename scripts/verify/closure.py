@@ -214,14 +214,14 @@ def _shown(path: str, asked: Root, holders: _Holders) -> str:
 
 
 def _elsewhere(asked: Root, row: Any, holders: _Holders, root: PurePath) -> Iterator[str]:
-    """Say what of the whole mirror would meet it, and where that is used."""
+    """Say what of all locks would meet it, and where that is used."""
     others = []
     for path in row["others"]:
         package, users = holders[path]
         if package is None or asked.own is None or not differs_aside(asked.own, package, root):
             there = listed([*map(str, sorted(users))], _SHOWN, where="")
             others.append(f"{path} of {there}")
-    yield from others[:_SHOWN] or ["nothing in this mirror"]
+    yield from others[:_SHOWN] or ["nothing in the locks"]
     if len(others) > _SHOWN:
         yield f"and {len(others) - _SHOWN} more"
 

@@ -104,14 +104,14 @@ def _unmet(
 def _elsewhere(
     requirement: Requirement, candidates: Mapping[EnvironmentPlatform, ByName]
 ) -> list[str]:
-    """Say what of the whole mirror would meet it, and where that is used."""
+    """Say what of all locks would meet it, and where that is used."""
     name, found = pypi_name(requirement.name), dict[str, list[str]]()
     for place, some in candidates.items():
         for one in some.get(name, ()):
             if is_met(requirement, {name: (one,)}):
                 found.setdefault(one.label, []).append(str(place))
     shown = [f"{label} of {', '.join(places[:_SHOWN])}" for label, places in found.items()]
-    return shown[:_SHOWN] or ["nothing in this mirror"]
+    return shown[:_SHOWN] or ["nothing in the locks"]
 
 
 def _misfits(row: PypiRecord, python: PythonPlatform) -> Iterator[Problem]:

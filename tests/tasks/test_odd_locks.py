@@ -159,6 +159,19 @@ def test_a_newer_one_in_the_channel_does_not_meet_a_location(odd: Odd) -> None:
     assert _has(lines, "solved default/linux-64 otherwise than pixi.lock (other packages in")
 
 
+def test_what_is_retained_is_in_no_lock(odd: Odd) -> None:
+    """It would meet the requirement, so that the mirror has it; the control is what solve says."""
+    odd.manifest('[dependencies]\nalder = "*"\n')
+    for each in (TinyPackage(name="alder"), TinyPackage(name="alder", version="2.0")):
+        odd.lock(odd.row(each))
+        assert odd.run(mirror.main)[0] == 0
+    odd.manifest('[dependencies]\nalder = "1.*"\n')
+    code, lines, _ = odd.run(verify.main, *PROOFS)
+    assert code == 1
+    assert _has(lines, "otherwise than pixi.lock (the mirror still offers", "alder-1.0-0.conda")
+    assert "  elsewhere  nothing in the locks\n" in odd.problems()
+
+
 @pytest.mark.parametrize("kind", ["url", "path"])
 def test_a_location_that_nothing_is_locked_from(kind: str, odd: Odd) -> None:
     words, located = _locate(odd, kind)
@@ -175,7 +188,7 @@ def test_a_location_that_nothing_is_locked_from(kind: str, odd: Odd) -> None:
     assert odd.problems() == (
         f"error: pixi.toml: requires {wanted}, which is not met\n".replace(odd.upstream.url, "URL")
         + "  has        noarch/birch-1.2-0.conda\n"
-        "  elsewhere  nothing in this mirror\n"
+        "  elsewhere  nothing in the locks\n"
         "  used by    default/linux-64\n"
         "help: pixi lock\n"
     )
@@ -243,7 +256,7 @@ def test_a_microarchitecture_that_is_not_declared(odd: Odd) -> None:
     assert err.replace("==1", "1").startswith(
         "error: linux-64/alder-1.0-0.conda: requires __archspec 1 x86_64_v3, which is not met\n"
         "  has        __archspec=1=x86_64\n"
-        "  elsewhere  nothing in this mirror\n"
+        "  elsewhere  nothing in the locks\n"
         "  needed by  pixi.toml: alder *\n"
         "  used by    default/linux-64\n"
         "help: declare such a __archspec for linux-64 in the platforms of pixi.toml,"

@@ -66,7 +66,7 @@ def test_what_index_has_found_is_no_fault_of_the_lock(
     )
     unmet = (
         f"error: {here()}/hello-1.0-0.conda: requires lib >=9, which is not met\n"
-        f"  has        {LIB}\n  elsewhere  nothing in this mirror\n"
+        f"  has        {LIB}\n  elsewhere  nothing in the locks\n"
         f"  needed by  pixi.toml: hello *\n  used by    default/{here()}\nhelp: "
     )
     assert world.verify("--level", "index,closure") == 1

@@ -172,7 +172,7 @@ def test_another_version_is_there(world: World) -> None:
         (
             "linux-64/a-1.0-0.conda: requires b >=2, which is not met\n"
             "  has        linux-64/b-1.0-0.conda\n"
-            "  elsewhere  nothing in this mirror\n"
+            "  elsewhere  nothing in the locks\n"
             "  needed by  nothing that pixi.toml requires\n"
             "  used by    default/linux-64\n"
             "help: pixi lock"
@@ -674,7 +674,7 @@ def test_what_a_source_package_is_built_with(world: World) -> None:
         (
             "linux-64/cc-1.0-0.conda: requires as >=2, which is not met\n"
             "  has        no as\n"
-            "  elsewhere  nothing in this mirror\n"
+            "  elsewhere  nothing in the locks\n"
             "  needed by  the building of mine\n"
             "  used by    default/linux-64\n"
             "help: pixi lock"
@@ -714,14 +714,14 @@ def test_what_a_source_package_itself_requires(world: World) -> None:
         (
             "mine (./mine): requires b >=2, which is not met\n"
             "  has        linux-64/b-1.0-0.conda\n"
-            "  elsewhere  nothing in this mirror\n"
+            "  elsewhere  nothing in the locks\n"
             "  used by    default/linux-64\n"
             "help: pixi lock"
         ),
         (
             "mine (./mine): requires __cuda, which is not met\n"
             "  has        no __cuda\n"
-            "  elsewhere  nothing in this mirror\n"
+            "  elsewhere  nothing in the locks\n"
             "  used by    default/linux-64\n"
             "help: declare such a __cuda for linux-64 in the platforms of pixi.toml,"
             " then `pixi lock`"

@@ -221,7 +221,7 @@ def test_a_requirement_that_is_dropped_is_found_by_closure(world: PypiWorld) -> 
         "message": 'requires tiny-color>=1; extra == "color", which is not met',
         "details": {
             "has": "no tiny-color",
-            "elsewhere": "nothing in this mirror",
+            "elsewhere": "nothing in the locks",
             "needed by": "pixi.toml: tiny_app[color]>=1",
             "used by": "default/linux-64, default/win-64",
         },
