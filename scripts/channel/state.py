@@ -377,8 +377,9 @@ def _read(path: Path, parse: Callable[[Mapping[str, Any]], _Value]) -> _Value | 
         raise usage_error(
             str(path),
             "is damaged, or of another version of pixi-mirror: what it said of this mirror is lost",
-            help="restore it from a backup; else remove it, `pixi run mirror` in each workspace"
-            " that shares the channel, then `pixi run prune --adopt`",
+            help="take the newer pixi-mirror, or restore it from a backup; else remove it,"
+            " `pixi run mirror` in each workspace that shares the channel, then"
+            " `pixi run prune --adopt`",
         ) from None
 
 

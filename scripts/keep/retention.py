@@ -175,7 +175,7 @@ def snapshots_report(workspace: Workspace, console: Console) -> Report:
     ]
     lines = [*table(cells)] if records else ["no snapshots yet: `pixi run mirror` leaves one"]
     lines += (
-        f"{x}  its record is damaged, or of another version: `pixi run snapshots --forget {x}`"
+        f"{x}  its record is damaged (`pixi run snapshots --forget {x}`), or of a newer version"
         for x in damaged
     )
     lines += (f"what is published {each.message}: {each.help}" for each in moved)

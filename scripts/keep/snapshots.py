@@ -347,8 +347,8 @@ def _reading(file: Path) -> Iterator[Iterator[Any]]:
         problem = usage_problem(
             str(file),
             f"{message}: nothing can be said of this snapshot",
-            help="restore it from a backup; else, as only this snapshot is lost then:"
-            f" pixi run snapshots --forget {file.name.partition('.')[0]}",
+            help="take the newer pixi-mirror, or restore it from a backup; else, as only this"
+            f" snapshot is lost then: pixi run snapshots --forget {file.name.partition('.')[0]}",
         )
         raise DamagedRecordError(problem) from None
 

@@ -108,8 +108,8 @@ def test_a_header_is_told(mirror: Mirror, run: Run, changes: dict[str, Any]) -> 
     record = record_of(mirror.workspace.place, newest.id)
     alter(record, 0, **changes)
     help_ = (
-        "restore it from a backup; else, as only this snapshot is lost then:"
-        f" pixi run snapshots --forget {newest.id}"
+        "take the newer pixi-mirror, or restore it from a backup; else, as only this snapshot is"
+        f" lost then: pixi run snapshots --forget {newest.id}"
     )
     told = (
         f"error: {record}: is damaged, or of another version of pixi-mirror: nothing can be said"
@@ -120,8 +120,8 @@ def test_a_header_is_told(mirror: Mirror, run: Run, changes: dict[str, Any]) -> 
     lines = run(snapshots).splitlines()
     assert len(lines) == 3
     assert lines[2] == (
-        f"{newest.id}  its record is damaged, or of another version:"
-        f" `pixi run snapshots --forget {newest.id}`"
+        f"{newest.id}  its record is damaged (`pixi run snapshots --forget {newest.id}`),"
+        " or of a newer version"
     )
     assert json.loads(run(snapshots, "--json"))["damaged"] == [newest.id]
 

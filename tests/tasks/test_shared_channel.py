@@ -461,7 +461,7 @@ def test_a_damaged_state_is_a_sentence(
         err = capsys.readouterr().err
         assert err.startswith(f"error: {world.state}"), err
         assert ": is damaged, or of another version of pixi-mirror: what it said of this" in err
-        assert "help: restore it from a backup; else remove it, `pixi run mirror` in each" in err
+        assert "help: take the newer pixi-mirror, or restore it from a backup; else remove" in err
     assert world.one.states() == before
 
 
