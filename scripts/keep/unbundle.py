@@ -249,8 +249,9 @@ def _fields(value: Any, *names: str) -> "list[Any]":
 
 
 def _once(pairs: "list[tuple[str, Any]]") -> "dict[str, Any]":
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError("it has a key twice")
+    is_twice = len(dict(pairs)) != len(pairs)
+    if is_twice or dict(pairs).get("schema", 1) != 1:  # of a state: a newer version has written it
+        raise ValueError("it has a key twice" if is_twice else "its schema is not 1")
     return dict(pairs)
 
 
@@ -262,10 +263,9 @@ def parse_bundle(data: bytes) -> Bundle:
     """Read `bundle.json`; raises Refused where it is not, word for word, what the format says."""
     try:
         document = _parse_json(data)
-        version = document["format"]
-        if type(version) is int and version != FORMAT:
-            help_ = "use the unbundle.py of the pixi-mirror that made it"
-            raise Refused(FINDINGS, BUNDLE, f"is of format {version}, not {FORMAT}", help_)
+        if type(document["format"]) is int and document["format"] != FORMAT:
+            said, help_ = document["format"], "use the unbundle.py of the pixi-mirror that made it"
+            raise Refused(FINDINGS, BUNDLE, f"is of format {said}, not {FORMAT}", help_)
         return _parse_document(document)
     except _DAMAGE as error:
         raise Refused(FINDINGS, BUNDLE, "is damaged or altered", _CARRY, [str(error)]) from None
@@ -485,8 +485,8 @@ def _parsing(path: str) -> "Iterator[None]":
     try:
         yield
     except _DAMAGE as error:
-        help_, reason = f"restore it from a backup; or remove it, and {_FULL}", [str(error)]
-        raise Refused(USAGE, path, "is damaged", help_, reason) from None
+        help_ = f"take the newer unbundle.py, or restore it from a backup; else remove it, {_FULL}"
+        raise Refused(USAGE, path, "is damaged", help_, [str(error)]) from None
 
 
 class _Channel:

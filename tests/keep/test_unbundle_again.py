@@ -250,6 +250,28 @@ def test_what_is_due_is_removed_through_no_link(channel: Path, tmp_path: Path) -
     assert there(channel) == NEW
 
 
+@pytest.mark.parametrize("name", ["channel.json", "removals.json", "snapshots/*.jsonl"])
+def test_a_state_of_a_newer_version_stays_as_it_is(
+    channel: Path, tmp_path: Path, name: str
+) -> None:
+    """Whoever goes on would write it as its own; the control: as it was, it is taken."""
+    out = write_bundle(tmp_path / "out", NEXT, base=NEW, base_day=2, day=3)
+    *_, file = sorted(channel_paths(channel).state.glob(name))
+    known = file.read_bytes()
+    newer = known.replace(b'"schema": 1', b'"schema": 2')
+    file.write_bytes(newer)
+    found = refused(str(out), str(channel))
+    assert (found.code, found.subject, found.message) == (2, str(file), "is damaged")
+    assert found.details == ["its schema is not 1"]
+    assert found.help == (
+        "take the newer unbundle.py, or restore it from a backup; else remove it, on the builder:"
+        " pixi run bundle OUT --full"
+    )
+    assert file.read_bytes() == newer
+    file.write_bytes(known)
+    far.unbundle(str(out), str(channel))
+
+
 def test_every_removal_of_the_builder_is_taken(channel: Path, tmp_path: Path) -> None:
     place = channel_paths(channel)
     for path, when in (("linux-64/old é:1", None), ("noarch/x", datetime(1969, 1, 1, tzinfo=UTC))):
