@@ -36,7 +36,6 @@ from scripts.keep.snapshots import (
     read_snapshot_files,
     tree_of,
 )
-from scripts.keep.unbundle import parse_receipt
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import LockFile
 from scripts.lock.pypi import ARCHIVES
@@ -152,10 +151,10 @@ def _is_path(name: str) -> bool:
 
 
 def _is_receipt(file: Path) -> bool:
-    """Tell what a far side has written from a lock."""
-    with contextlib.suppress(OSError, ValueError):
-        parse_receipt(read_regular(file, LARGEST_RECEIPT))
-        return True
+    """Tell what a far side has written, or somebody has typed off, from a lock."""
+    with contextlib.suppress(OSError):  # PowerShell writes UTF-16
+        data = read_regular(file, LARGEST_RECEIPT).replace(b"\0", b"")
+        return b"content-digest" in data.lower()
     return False
 
 

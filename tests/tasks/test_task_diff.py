@@ -22,6 +22,7 @@ from scripts.keep.snapshots import (
     record_of,
     write_snapshot,
 )
+from scripts.keep.unbundle import Receipt, render_receipt
 from tasks import diff, index
 from tests.support.mirrors import Mirror, forbid, make_mirror, rows
 from tests.support.packages import TinyPackage
@@ -455,6 +456,24 @@ def test_names_that_are_nothing(world: World) -> None:
         ),
     ]
     assert world.diff("", code=2)[0] == "error: diff: an empty name"
+
+
+def test_a_receipt_that_was_typed_off_wrong(world: World, tmp_path: Path) -> None:
+    """It is told what is wrong with it, and is taken for no lock; the control: as it was."""
+    one = world.publish(A1, B)
+    newest = newest_snapshot(world.mirror.workspace.place)
+    assert newest is not None
+    values = (newest.content_digest, one, 1, 1, 0, 0, "2026-11-01T00:00:00+00:00")
+    said = render_receipt(Receipt(*values))[1].decode()
+    file = tmp_path / "receipt.txt"
+    for encoding in ("utf-8", "utf-16"):
+        file.write_text(said.replace("files: 1", "files: l"), encoding=encoding)
+        assert world.diff(str(file), code=2)[:2] == [
+            f"error: {file}: is no receipt, or is damaged",
+            "  reason  its files cannot be 'l'",
+        ]
+        file.write_text(said, encoding=encoding)
+        assert world.diff(str(file))[0].startswith("no package changed: ")
 
 
 def test_two_snapshots_need_no_lock(world: World) -> None:
