@@ -25,7 +25,7 @@ from scripts.channel.archive import (
     told_as_bad_archive,
     walk_tar,
 )
-from scripts.core.files import CHUNK
+from scripts.core.files import CHUNK, read_regular
 from scripts.core.pep508 import parse_version, pypi_name
 from scripts.core.record import PypiRecord
 
@@ -55,7 +55,7 @@ class Distribution:
 
 
 def read_distribution(file: Path) -> Distribution:
-    """Read a wheel or an sdist; its name tells which of them it is.
+    """Read a wheel or an sdist; its name tells which of them it is. A folder is an sdist unpacked.
 
     Raises BadArchiveError where it is neither, and OSError where the file cannot be read.
     """
@@ -130,7 +130,13 @@ def read_record(archive: zipfile.ZipFile, dist_info: str) -> Iterator[tuple[str,
 
 
 def _read_sdist(file: Path) -> Mapping[str, bytes]:
-    """Read all of an sdist; return PKG-INFO and pyproject.toml of its one folder, if there."""
+    """Read all of an sdist; return PKG-INFO and pyproject.toml of its one folder, if there.
+
+    Of a folder that is a project itself, pyproject.toml alone.
+    """
+    if file.is_dir():
+        own = file / PYPROJECT
+        return {PYPROJECT: read_regular(own, LARGEST_INFO)} if own.is_file() else {}
     sources = set[str]()
 
     def is_told(name: str) -> bool:

@@ -7,17 +7,20 @@ that the lock has for the environment, not what single rows name (tried with pix
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from scripts.channel.archive import BadArchiveError
 from scripts.channel.digest_cache import DigestCache
-from scripts.core.artifact import Artifact, ArtifactKind
+from scripts.core.artifact import ArtifactKind
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.record import PypiRecord
 from scripts.core.redact import printable, redact, without_secrets
+from scripts.index.distribution import read_distribution
 from scripts.index.file_classes import ChannelFiles
 from scripts.index.pypi_index import read_build_requires
-from scripts.lock.location import is_remote
+from scripts.lock.location import is_remote, local_path
 from scripts.lock.pypi import is_direct, pypi_artifacts
 from scripts.lock.pypi_requirements import ByName, find_candidates, is_met, package_label
 from scripts.lock.select import Selection
@@ -32,14 +35,16 @@ from scripts.workspace.workspace import Workspace
 
 def find_unbuildable(
     workspace: Workspace, selection: Selection, account: ChannelFiles
-) -> Iterator[tuple[bool, str, Problem, EnvironmentPlatform]]:
+) -> Iterator[tuple[bool | None, str, Problem, EnvironmentPlatform]]:
     """Yield each requirement that an sdist is built with and nobody finds: its name, and where.
 
     None for places whose markers cannot be evaluated. First comes for whom it is: true is for uv
-    and pip, which know nothing of the manifest and take files of all indexes, false is for pixi.
+    and pip, which know nothing of the manifest and take files of all indexes, false is for pixi,
+    None, too, of a folder of the project, which nobody builds here.
     """
     sdists = {x.path: x for x in selection.pypi_artifacts if x.kind is ArtifactKind.SDIST}
-    if not sdists:
+    places = [x for one in selection.environments for x in one.platforms]
+    if not (sdists or any(each.pypi_left_out for each in places)):
         return
     digests = DigestCache(workspace.place.digests, writes=False)
     requires = {
@@ -49,7 +54,8 @@ def find_unbuildable(
     kept = (*account.retained, *account.others)
     mirrored = {*selection.pypi_rows, *(row for each in kept for row in each.rows)}
     for each in plan_sets(selection):
-        python = each.python if each.rows.pypi else ""
+        projects = _projects(each) if workspace.settings.pypi else {}
+        python = each.python if each.rows.pypi or projects else ""
         if isinstance(python, str):
             continue
         fits = [*fitting(mirrored, python)]
@@ -57,16 +63,28 @@ def find_unbuildable(
         pages = (*(each.locked.indexes or (DEFAULT_INDEX,)), *each.locked.find_links)
         indexes = frozenset(map(without_secrets, pages))
         asked = find_candidates((x for x in fits if _is_asked_for(x, indexes)), ())
-        for record in each.rows.pypi:
-            sdist, in_place = next(pypi_artifacts(record)), each.is_built_in_place(record.name)
-            needs, for_pixi = requires.get(sdist.path, ()), asked
+        built = {x: requires.get(next(pypi_artifacts(x)).path, ()) for x in each.rows.pypi}
+        for record, needs in (built | projects).items():
+            in_place, for_pixi = each.is_built_in_place(record.name), asked
             if in_place:
                 for_pixi = find_candidates(each.pypi_rows, each.rows.packages)
-            for is_isolated, there in ((True, everything), (False, for_pixi)):
+            ways = ((True, everything), (False, for_pixi))
+            for is_isolated, there in ((None, for_pixi),) if record in projects else ways:
                 for name, one in _missing(each, needs, there, python):
                     elsewhere = [] if in_place else _elsewhere(one, fits)
-                    problem = _problem(sdist, name, one.text, elsewhere, sorted(indexes))
+                    problem = _problem(record, name, one.text, elsewhere, sorted(indexes))
                     yield is_isolated, name, problem, each.place
+
+
+def _projects(each: PackageSet) -> dict[PypiRecord, tuple[str, ...]]:
+    """Return the folders of the project, which pixi builds over there, too, and with what."""
+    found = dict[PypiRecord, tuple[str, ...]]()
+    for record in each.rows.pypi_left_out if each.lock.manifest else ():
+        folder = local_path(record.location, each.lock.root)
+        with contextlib.suppress(OSError, BadArchiveError):
+            if folder is not None:
+                found[record] = read_distribution(folder).build_requires
+    return found
 
 
 def _is_asked_for(record: PypiRecord, indexes: frozenset[str]) -> bool:
@@ -98,18 +116,18 @@ def _elsewhere(one: RequirementInformation, rows: Iterable[PypiRecord]) -> list[
 
 
 def _problem(
-    sdist: Artifact, name: str, text: str, elsewhere: Sequence[str], indexes: Sequence[str]
+    record: PypiRecord, name: str, text: str, elsewhere: Sequence[str], indexes: Sequence[str]
 ) -> Problem:
     """Make the finding; `elsewhere` is what the mirror has from others than these indexes."""
     where = f" from {' or '.join(indexes)}" if elsewhere else ""
     return finding_problem(
-        f"{sdist.name} {sdist.version}".rstrip(),
+        f"{record.name} {record.version or ''}".rstrip(),
         f"cannot be built over there: {name}",
         ("requires", printable(text)),
-        ("from", redact(sdist.urls[0])),
+        ("from", redact(record.location)),
         *((ELSEWHERE, each) for each in elsewhere),
         help=f"have {name} locked{where}: in a feature whose environment is mirrored,"
-        f' or beside it with no-build-isolation = ["{sdist.name}"] under [pypi-options];'
+        f' or beside it with no-build-isolation = ["{record.name}"] under [pypi-options];'
         f' add "{IncompleteKind.BUILD_REQUIRES}" to allow-incomplete under [{TABLE}], if nobody'
         " is to build it there",
     )

@@ -55,7 +55,7 @@ class Results:
     account: ChannelFiles
     still_offered: tuple[Mapping[str, Any], ...]
     """The retained artifacts that a solver would take before what is locked."""
-    shared_with: tuple[str, ...]
+    more_lines: tuple[str, ...]
     seconds: Mapping[Level, float]
     not_looked_at: tuple[str, ...]
     """The labels of locks; where there are any, one other alone was looked at."""
@@ -232,7 +232,7 @@ def _lines(results: Results) -> Iterator[Line]:
         f" {results.account.removed_by('it')}"
         for each in results.still_offered
     )
-    yield from results.shared_with
+    yield from results.more_lines
     yield from left_out_lines(results.selection)
 
 

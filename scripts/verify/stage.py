@@ -14,7 +14,6 @@ from typing import Final, TypeVar
 
 from scripts.channel.folders import refuse_output_within
 from scripts.channel.users import ChannelUsers, read_users_of
-from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
 from scripts.core.command import add_words_option
 from scripts.core.console import Console
@@ -34,6 +33,7 @@ from scripts.verify.findings import (
     UsageIndex,
     grouped,
     incomplete,
+    said_of,
     untracked,
     with_help_left,
 )
@@ -43,6 +43,7 @@ from scripts.workspace.settings import IncompleteKind
 from scripts.workspace.workspace import Workspace
 
 _Result = TypeVar("_Result")
+_OWN: Final = "part of the project, and cannot be built over there:"
 
 # How a report's name may end.
 REPORT_FORMS: Final = (".md", ".html")
@@ -160,11 +161,10 @@ def _look(
     selection = replace(selection, locks=locks)
     with _proofs(workspace, options) as proofs:
         account = classify_files(workspace.place.folder, selection, users, console)
-        but = ", but for what is proven" if proofs else ""
         look = partial(_checks, workspace, selection, options, account, results)
         for level, note, check in look(console=console, proofs=proofs):
             if note:
-                console.note(f"verify: {note}{but}")
+                console.note(f"verify: {note}{', but for what is proven' if proofs else ''}")
             start = perf_counter()
             result = attempt(check)
             seconds[level] = perf_counter() - start
@@ -176,6 +176,7 @@ def _look(
         from scripts.verify.solve import find_still_offered
 
         offered = attempt(partial(find_still_offered, selection, account.retained))
+    unbuildable, own = _unbuildable(workspace, selection, account)
     return Results(
         selection=selection,
         levels=options.levels,
@@ -183,14 +184,14 @@ def _look(
         results=results,
         findings=(
             *incomplete(selection, workspace.settings.allow_incomplete),
-            *_unbuildable(workspace, selection, account),
+            *unbuildable,
             *(untracked(each.path, each.size) for each in account.untracked if options.strict),
             *(with_help_left(x, results) for each in results.values() for x in each.findings),
         ),
         environment_problems=tuple(dict.fromkeys(problems)),
         account=account,
         still_offered=offered or (),
-        shared_with=tuple(users.lines()),
+        more_lines=(*users.lines(), *own),
         seconds=seconds,
         not_looked_at=options.not_looked_at,
     )
@@ -198,14 +199,15 @@ def _look(
 
 def _unbuildable(
     workspace: Workspace, selection: Selection, account: ChannelFiles
-) -> Iterator[Finding]:
-    """Say what of PyPI cannot be built over there; most locks have nothing that is to be."""
-    if any(each.kind is ArtifactKind.SDIST for each in selection.artifacts):
-        from scripts.verify.pypi_builds import find_unbuildable
+) -> tuple[Iterator[Finding], Iterator[str]]:
+    """Find what of PyPI cannot be built over there, and say what of the project's own."""
+    from scripts.verify.pypi_builds import find_unbuildable
 
-        found = find_unbuildable(workspace, selection, account)
-        if IncompleteKind.BUILD_REQUIRES not in workspace.settings.allow_incomplete:
-            yield from grouped(None, ((x, place) for alone, _, x, place in found if not alone))
+    is_allowed = IncompleteKind.BUILD_REQUIRES in workspace.settings.allow_incomplete
+    found = () if is_allowed else (*find_unbuildable(workspace, selection, account),)
+    own = ((at, f"{x.subject} needs {what}") for alone, what, x, at in found if alone is None)
+    mirrored = ((x, at) for alone, _, x, at in found if alone is False)
+    return grouped(None, mirrored), said_of(_OWN, own, "; ")
 
 
 def _proofs(workspace: Workspace, options: VerifyOptions) -> Proofs:

@@ -90,7 +90,7 @@ Programs = Mapping[Client, Program | Problem | str]
 
 _Alike = tuple[Client, str, InstallJob]
 # What sdists are built with and the mirror lacks, of builds in isolation and of pixi's.
-_Lacking = defaultdict[tuple[bool, EnvironmentPlatform], set[str]]
+_Lacking = defaultdict[tuple[bool | None, EnvironmentPlatform], set[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks import verify
+from tests.support.locks import RawRow
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.wheels import BACKEND_FILES, PypiRow, TinySdist, TinyWheel
@@ -139,6 +140,46 @@ def test_of_another_lock_the_manifest_beside_it_says_so(
     locks = "[tool.pixi-mirror]\nlocks = ['other/pixi.lock']"
     manifest.write_text(own.replace("[tool.pixi-mirror]", locks), encoding="utf-8")
     assert verify.main(["--manifest-path", str(manifest), "--level", "files", "-q"]) == code
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "locked", "needs"),
+    [
+        ('[build-system]\nrequires = ["tiny-backend>=1"]', (), "tiny-backend"),
+        ('[build-system]\nrequires = ["tiny-backend>=1"]', (BACKEND,), None),
+        ('[build-system]\nrequires = ["tiny-backend>=2"]', (BACKEND,), "tiny-backend"),
+        ("[project]", (BACKEND,), "setuptools"),
+        ("[build-system]\nrequires = []", (), None),
+        ("[", (), None),  # pixi itself reads that before it installs anything
+        (None, (), None),  # not on this machine
+    ],
+)
+def test_what_a_folder_of_the_project_is_built_with_is_told(
+    mirror: Mirror,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    pyproject: str | None,
+    locked: tuple[TinyWheel, ...],
+    needs: str | None,
+) -> None:
+    """It is no finding, as it is not mirrored; pixi builds it over there all the same."""
+    if pyproject is not None:
+        (mirror.root / "app").mkdir()
+        (mirror.root / "app" / "pyproject.toml").write_text(pyproject, encoding="utf-8")
+    project = RawRow(key="pypi", location="./app", lines=("name: my-app",))
+    some = [PypiRow(written=each.write(tmp_path)) for each in locked]
+    mirror.lock([project, *some, *rows(tmp_path / "conda", (PYTHON,))])
+    mirror.index()
+    where = ["--manifest-path", str(mirror.root), "--level", "files"]
+    said = "part of the project, and cannot be built over there: default/linux-64; my-app needs "
+    capsys.readouterr()
+    assert verify.main(where) == 0
+    found = [x for x in capsys.readouterr().out.splitlines() if x.startswith("part of the project")]
+    assert found == ([said + needs] if needs else [])
+    for allowed in (["--allow-incomplete", "build-requires"], ["--no-pypi"]):
+        verify.main([*where, *allowed])
+        assert said not in capsys.readouterr().out
 
 
 OWN, OTHER = "https://pypi.example.org/simple", "https://other.example.org/simple"
