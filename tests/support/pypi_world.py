@@ -164,10 +164,13 @@ def _fill(world: PypiWorld) -> None:
     world.mirror.index()
 
 
-def relock(world: PypiWorld, *rows: RawRow | PypiRow) -> None:
-    """Lock python and these for this machine alone, and mirror them."""
-    subdir = world.platforms[0]
-    conda = LockRow(written=python_stand_in(world.upstream, subdir), channel=CHANNEL)
+def relock(world: PypiWorld, *rows: RawRow | PypiRow, far: str | None = None) -> None:
+    """Lock python and these for this machine alone, or for a far one, and mirror them."""
+    subdir, python = world.platforms[0], TinyPackage(name="python", version="3.11.7")
+    written = python_stand_in(world.upstream, subdir)
+    if far is not None:
+        subdir, written = far, replace(python, subdir=far).write(world.upstream)
+    conda = LockRow(written=written, channel=CHANNEL)
     place = PlatformRows(name=subdir, rows=(conda, *rows))
     write_lock(world.mirror.root / "pixi.lock", (EnvironmentRows(platforms=(place,)),))
     _fill(world)

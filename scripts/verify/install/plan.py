@@ -56,7 +56,7 @@ class InstallJob:
     built_in_place: tuple[str, ...] = ()
     """The names of those that pixi builds with what is in the environment."""
     python_version: str | None = None
-    """Major and minor, of the python among the artifacts; None: there is none."""
+    """Of the python among the artifacts; None: there is none."""
     wheels_only: bool = False
     """It is for another machine: just its wheels are installed."""
     uv_platform: str | None = None
@@ -164,7 +164,7 @@ def _job(
         built_in_place=tuple(
             sorted({x.name for x in rows.pypi if planned.is_built_in_place(x.name)})
         ),
-        python_version=None if python is None else ".".join(python.split(".")[:2]),
+        python_version=python,
         pypi_obstacle="it has no python" if python is None else None,
     )
 

@@ -159,6 +159,17 @@ def test_of_other_machines_the_wheels_are_installed(
     assert err.splitlines() == [f"verify: installing default/{x} with uv" for x in (here, *far)]
 
 
+@pytest.mark.parametrize(("requires", "code"), [(">=3.11.5", 0), (">=3.11.8", 1)])
+@pytest.mark.parametrize("client", [UV])
+def test_of_other_machines_the_whole_version_of_python_counts(
+    client: str, requires: str, code: int, pypi_world: PypiWorld
+) -> None:
+    """As soupsieve 4.1 requires it; to uv, 3.11 is 3.11.0."""
+    wheel = TinyWheel(name="tiny", requires_python=requires).write(pypi_world.upstream)
+    relock(pypi_world, PypiRow(written=wheel, index=INDEX), far=pypi_world.platforms[1])
+    assert pypi_world.verify(*INSTALL, client) == code
+
+
 def test_what_was_not_installed_is_not_named_with_what_was(
     pypi_world: PypiWorld,
     monkeypatch: pytest.MonkeyPatch,
