@@ -150,10 +150,11 @@ def _file(folder: Path, path: PurePosixPath, record: PypiRecord, sha256: str | N
 
 
 def _pages(folder: Path, below: PurePosixPath) -> Iterator[PurePosixPath]:
-    """Yield every page below a folder of the channel folder."""
+    """Yield every page below a folder of the channel folder; one's own folder may be named so."""
     for name in (PAGE, PAGE_JSON):
         for each in (folder / below).rglob(name):
-            yield PurePosixPath(each.relative_to(folder))
+            if not each.is_dir():
+                yield PurePosixPath(each.relative_to(folder))
 
 
 def _compare_page(

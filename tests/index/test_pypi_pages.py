@@ -175,15 +175,16 @@ def test_an_index_that_has_its_files_below_has_its_pages_there_too(
     assert verify.main(options) == 1
 
 
+@pytest.mark.parametrize("page_name", ["torch+cpu.html", "index.html"])
 @pytest.mark.parametrize("has_files", [True, False])
 def test_a_page_of_find_links_is_there_whatever_is_from_it(
-    mirror: Mirror, tmp_path: Path, *, has_files: bool
+    mirror: Mirror, tmp_path: Path, page_name: str, *, has_files: bool
 ) -> None:
     """Pixi reads it for each install, also with `--frozen`, by a key of `[mirrors]` for the host.
 
     Its files may be in another folder (as those of data.pyg.org/whl/torch-2.0.0+cpu.html).
     """
-    links, wheel = "https://whl.example.org/torch+cpu.html", TinyWheel(name="tiny-geometric")
+    links, wheel = f"https://whl.example.org/{page_name}", TinyWheel(name="tiny-geometric")
     url = f"https://whl.example.org/cpu/{wheel.file_name}"
     one, two = row(tmp_path, TinyWheel(name="tiny")), row(tmp_path, wheel, index=links, url=url)
     mirror.lock([one, *([two] if has_files else [])])
@@ -196,7 +197,7 @@ def test_a_page_of_find_links_is_there_whatever_is_from_it(
     link = f'<a href="{url}#sha256={two.written.sha256}"'
     options = ["--manifest-path", str(mirror.root), "--strict", "--level", "files,index", "-q"]
     for root in ("files", "simple"):
-        name = f"_pypi/{root}/whl.example.org/torch+cpu.html/index.html"
+        name = f"_pypi/{root}/whl.example.org/{page_name}/index.html"
         assert (link in found[name].decode()) == has_files
         assert verify.main(options) == 0
         page = mirror.folder / name
