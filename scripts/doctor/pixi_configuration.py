@@ -315,8 +315,10 @@ def _lines_to_paste(
         else:
             base, folder = channel_prefix(each.url), each.path.parents[1]
         found.append((each, base, mirror.url_of(folder)))
-    pages = [url for each in environments for url in (*each.indexes, *each.find_links)]
-    lines = {base: mirror.url_of(path) for base, path in pypi_prefixes(artifacts, pages).items()}
+    indexes = [url for each in environments for url in each.indexes]
+    links = [url for each in environments for url in each.find_links]
+    prefixes = pypi_prefixes(artifacts, indexes, links)
+    lines = {base: mirror.url_of(path) for base, path in prefixes.items()}
     for _, base, target in found:
         is_short = mirror.layout is Layout.BY_CHANNEL and base.startswith(f"{ANACONDA}/")
         if is_short and target == f"{shown}{base.removeprefix(ANACONDA)}":

@@ -6,7 +6,7 @@ compares without user and password, and sends them along (tried with pixi 0.77).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
@@ -15,7 +15,7 @@ from scripts.core.artifact import Artifact
 from scripts.core.typed_values import toml_string
 from scripts.index.pypi_pages import MAPPING, SIMPLE
 from scripts.lock.location import is_remote, keeps_path, local_path
-from scripts.lock.pypi import index_folder
+from scripts.lock.pypi import FILES, index_folder
 from scripts.verify.install.plan import InstallJob
 from scripts.workspace.settings import IncompleteKind
 
@@ -46,7 +46,7 @@ def mirrors_for(job: InstallJob) -> Mapping[str, PurePosixPath]:
                 message = f"{artifact.path} is not at the path that the lock's URL ends in"
                 raise NoMirrorError(message)
             _add(mirrors, channel_prefix(url), artifact.channel)
-    for base, folder in pypi_prefixes(job.pypi, job.indexes).items():
+    for base, folder in pypi_prefixes(job.pypi, job.indexes, job.find_links).items():
         _add(mirrors, base, folder)
     return mirrors
 
@@ -68,21 +68,25 @@ def without_user(url: str) -> str:
 
 
 def pypi_prefixes(
-    artifacts: Iterable[Artifact], indexes: Iterable[str] = ()
+    artifacts: Iterable[Artifact], indexes: Iterable[str] = (), find_links: Collection[str] = ()
 ) -> dict[str, PurePosixPath]:
     """Map the beginnings of the URLs of wheels and sdists, of their indexes, and the mapping.
 
     `indexes` are those of the environments, which pixi asks for what sdists are built with. An
     index below which files lie, beside its pages, has none of its own: one key leads to both.
+    Nor has a page of `find_links`: to pixi, a key is for what is below it.
     """
     every, remote = list(artifacts), dict[str, PurePosixPath]()
     for each in every:
         if is_remote(each.urls[0]):  # the second place of a direct URL is beside the first
             remote.setdefault(without_user(each.urls[0]), each.path)
     found = dict(file_prefix(url, path) for url, path in remote.items())
-    for index in filter(None, {*(each.upstream for each in every), *(indexes if every else ())}):
+    asked = (*indexes, *find_links) if every else ()
+    for index in filter(None, {*(each.upstream for each in every), *asked}):
         base, folder = without_user(index), index_folder(index)
-        if folder is not None and not any(url.startswith(f"{base}/") for url in remote):
+        if folder is not None and index in find_links:
+            found |= dict([file_prefix(base, FILES / folder)])
+        elif folder is not None and not any(url.startswith(f"{base}/") for url in remote):
             found[base] = SIMPLE / folder
     return found | ({MAPPING_SERVICE: MAPPING.parents[1]} if every else {})
 

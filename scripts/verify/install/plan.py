@@ -50,7 +50,9 @@ class InstallJob:
     pypi: tuple[Artifact, ...] = ()
     """Wheels and sdists, all places of each."""
     indexes: tuple[str, ...] = ()
-    """Those of its environment, and the pages of `find-links`."""
+    """Those of its environment."""
+    find_links: tuple[str, ...] = ()
+    """The pages of its `find-links`."""
     project: tuple[str, ...] = ()
     """The names of its PyPI packages that are folders beside the lock."""
     built_in_place: tuple[str, ...] = ()
@@ -159,7 +161,8 @@ def _job(
         overrides=tuple(sorted(overrides_of(virtual_packages(declared)).items())),
         manifest_platform=name,
         pypi=tuple(pypi.values()),
-        indexes=(*planned.locked.indexes, *planned.locked.find_links),
+        indexes=planned.locked.indexes,
+        find_links=planned.locked.find_links,
         project=tuple(sorted({x.name.split()[0] for x in rows.unmirrorable if x.kind is None})),
         built_in_place=tuple(
             sorted({x.name for x in rows.pypi if planned.is_built_in_place(x.name)})

@@ -336,6 +336,15 @@ def test_all_indexes_of_an_environment_have_a_key() -> None:
     assert str(found) == "_pypi/simple/asked.example.org/simple"
 
 
+@pytest.mark.parametrize("upstream", ["https://pypi.example.org/simple", "https://x.org/p.html"])
+def test_a_page_of_find_links_is_below_its_key(upstream: str) -> None:
+    """To pixi, the key `https://x.org/p.html` would be for what is below it."""
+    row = _pypi("https://files.example.org/x-1.tar.gz", upstream)
+    asked = pypi_prefixes(row, find_links=["https://x.org/p.html"])
+    assert str(asked["https://x.org"]) == "_pypi/files/x.org"
+    assert "https://x.org/p.html" not in asked
+
+
 @pytest.mark.parametrize("location", ["../x-1.whl", "file:///elsewhere/x-1.whl"])
 def test_a_wheel_outside_of_the_workspace(location: str, tmp_path: Path) -> None:
     job = dataclasses.replace(_installation(), pypi=tuple(_pypi(location)))

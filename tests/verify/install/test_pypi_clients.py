@@ -117,6 +117,24 @@ def test_one_file_of_two_locks_is_asked_of_the_index_of_each(
     )
 
 
+@pytest.mark.parametrize("client", [PIXI])
+def test_a_page_of_find_links_on_another_host_than_its_files_is_read(
+    client: str, pypi_world: PypiWorld
+) -> None:
+    found, page = pypi_rows(pypi_world.upstream, pypi_world.platforms[0]), "https://x.org/p.html"
+    lock = pypi_world.mirror.root / "pixi.lock"
+    url = f"https://files.example.org/{found['pure'].written.path.name}"
+    relock(pypi_world, dataclasses.replace(found["pure"], index=page, url=url))
+    text = lock.read_text(encoding="utf-8")
+    links = f"    find-links:\n    - url: {page}\n    packages:\n"
+    text = text.replace(f"    indexes:\n    - {page}\n", "").replace("    packages:\n", links)
+    lock.write_text(text, encoding="utf-8")
+    pypi_world.mirror.index()
+    assert pypi_world.verify(*INSTALL, client) == 0
+    (pypi_world.folder / "_pypi/files/files.example.org" / found["pure"].written.path.name).unlink()
+    assert pypi_world.verify(*INSTALL, client) == 1
+
+
 @pytest.mark.parametrize("client", [UV, PIXI])
 def test_who_asks_one_index_for_the_backend_does_not_find_it_on_another(
     client: str, pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
