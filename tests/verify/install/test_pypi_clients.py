@@ -20,6 +20,7 @@ from scripts.verify.install.stage import Program, find_programs
 from scripts.verify.stage import VerifyOptions, verify
 from tests.support.locks import RawRow
 from tests.support.pypi_world import (
+    DIRECT,
     INDEX,
     OTHER_INDEX,
     PYTHON,
@@ -115,6 +116,24 @@ def test_one_file_of_two_locks_is_asked_of_the_index_of_each(
     assert capsys.readouterr().err.startswith(
         f"error: other:default/{here}: pixi cannot install it from the channel alone\n"
     )
+
+
+@pytest.mark.parametrize("client", [UV, PIP])
+def test_an_archive_that_is_called_by_its_tag_is_installed(
+    client: str, pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As forges name it; on a page neither finds it."""
+    upstream, here = pypi_world.upstream, pypi_world.platforms[0]
+    found = pypi_rows(upstream, here)
+    sdist = found["sdist"].written
+    shutil.copyfile(sdist.path, upstream / "v1.0.tar.gz")
+    location = f"{DIRECT}v1.0.tar.gz#sha256={sdist.sha256}"
+    relock(pypi_world, found["backend"], PypiRow(written=sdist, index=None, url=location))
+    capsys.readouterr()
+    assert pypi_world.verify(*INSTALL, client) == 0, capsys.readouterr().err
+    file = pypi_world.folder / "_pypi/files/downloads.example.org/dl/v1.0.tar.gz"
+    file.write_bytes(TinySdist(name="tiny-sdist", version="2.0").data)
+    assert pypi_world.verify(*INSTALL, client) == 1
 
 
 @pytest.mark.parametrize("client", [PIXI])
