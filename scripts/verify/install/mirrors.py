@@ -46,7 +46,8 @@ def mirrors_for(job: InstallJob) -> Mapping[str, PurePosixPath]:
                 message = f"{artifact.path} is not at the path that the lock's URL ends in"
                 raise NoMirrorError(message)
             _add(mirrors, channel_prefix(url), artifact.channel)
-    for base, folder in pypi_prefixes(job.pypi, job.indexes, job.find_links).items():
+    pypi = (*job.pypi, *job.builders)
+    for base, folder in pypi_prefixes(pypi, job.indexes, job.find_links).items():
         _add(mirrors, base, folder)
     return mirrors
 

@@ -49,6 +49,8 @@ class InstallJob:
     """The manifest's name for the platform where several have this subdir."""
     pypi: tuple[Artifact, ...] = ()
     """Wheels and sdists, all places of each."""
+    builders: tuple[Artifact, ...] = ()
+    """Where there are sdists, all that the mirror has: each may be built with any."""
     indexes: tuple[str, ...] = ()
     """Those of its environment."""
     find_links: tuple[str, ...] = ()
@@ -137,6 +139,7 @@ def _job(
         for record in rows.pypi
         for each in pypi_artifacts(record)
     }
+    has_sdists = any(each.kind is ArtifactKind.SDIST for each in pypi.values())
     python = next((each.version for each in chosen if each.name == "python"), None)
     channels = [folder_of_channel(selection.layout, url) for url in planned.locked.channels]
     platform, name, required = None, None, tuple[str, ...]()
@@ -161,6 +164,7 @@ def _job(
         overrides=tuple(sorted(overrides_of(virtual_packages(declared)).items())),
         manifest_platform=name,
         pypi=tuple(pypi.values()),
+        builders=selection.pypi_artifacts if has_sdists else (),
         indexes=planned.locked.indexes,
         find_links=planned.locked.find_links,
         project=tuple(sorted({x.name.split()[0] for x in rows.unmirrorable if x.kind is None})),

@@ -296,7 +296,7 @@ def _plan(
     """
     for job in plan_installs(selection, this_subdir()):
         alike = dataclasses.replace(job, place=_ANY, asked=(), requirements=())
-        of_job = proofs.key(Level.INSTALL, _dependencies(workspace, selection, job, proofs))
+        of_job = proofs.key(Level.INSTALL, _dependencies(workspace, job, proofs))
         for client, program in programs.items():
             if not _is_for(job, client):
                 continue
@@ -328,16 +328,9 @@ def _is_for(job: InstallJob, client: Client) -> bool:
     return bool(job.pypi) or client not in FOR_PYPI
 
 
-def _dependencies(
-    workspace: Workspace, selection: Selection, job: InstallJob, proofs: Proofs
-) -> Iterator[object]:
-    """Yield what the proof of a job depends on, whoever installs it.
-
-    An sdist may be built with any PyPI package of the mirror.
-    """
-    folder, pypi = workspace.place.folder, job.pypi
-    if job.sdists and not job.wheels_only:
-        pypi = selection.pypi_artifacts
+def _dependencies(workspace: Workspace, job: InstallJob, proofs: Proofs) -> Iterator[object]:
+    """Yield what the proof of a job depends on, whoever installs it."""
+    folder, pypi = workspace.place.folder, job.builders or job.pypi
     yield dataclasses.replace(job, place=_ANY)
     yield folder
     yield proofs.artifact_keys(Level.INSTALL, folder, (*job.artifacts, *pypi))

@@ -154,6 +154,23 @@ def test_a_page_of_find_links_on_another_host_than_its_files_is_read(
     assert pypi_world.verify(*INSTALL, client) == 1
 
 
+@pytest.mark.parametrize("client", [PIXI])
+def test_what_builds_an_sdist_may_be_on_a_host_that_has_nothing_else_of_its_lock(
+    client: str, pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, found = pypi_world.platforms[0], pypi_rows(pypi_world.upstream, pypi_world.platforms[0])
+    url = f"https://sources.example.org/{found['sdist'].written.path.name}"
+    sdist = dataclasses.replace(found["sdist"], url=url)
+    two_locks(pypi_world, (found["backend"],), (sdist,))
+    manifest = pypi_world.mirror.root / "other" / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8").replace(OTHER_INDEX, INDEX)
+    manifest.write_text(text, encoding="utf-8")
+    assert pypi_world.loud(*INSTALL, client) == 0
+    assert f"other  default  {here}  install ✓ ({client})" in capsys.readouterr().out
+    (pypi_world.folder / pypi_world.path("backend")).unlink()
+    assert pypi_world.verify(*INSTALL, client) == 1
+
+
 @pytest.mark.parametrize("client", [UV, PIXI])
 def test_who_asks_one_index_for_the_backend_does_not_find_it_on_another(
     client: str, pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
