@@ -57,6 +57,7 @@ _SHORT: Final = dict.fromkeys(_WORDS, "missing") | {
     key: _WORDS[key]
     for key in (Availability.OTHER, Availability.NOT_MIRRORABLE, Availability.NOT_BESIDE)
 }
+_NOT_LOOKED_AT: Final = "not looked at: what sdists and folders of the project are built with:"
 _LESS: Final = {"md5": "by md5 alone", "size": "by size alone", None: "by name alone"}
 
 
@@ -245,9 +246,10 @@ def _notes(
     packages = [each.package for each in verdicts]
     records = [each for each in packages if isinstance(each, PypiRecord)]
     artifacts = [artifact for each in records for artifact in pypi_artifacts(each)]
-    sdists = sorted({each.name for each in artifacts if each.kind is ArtifactKind.SDIST})
-    if sdists:
-        yield named("not looked at: what sdists are built with:", "sdist", sdists)
+    built = {each.name for each in artifacts if each.kind is ArtifactKind.SDIST}
+    built |= {x.name for each in diagnoses for x in each.rows.unmirrorable if x.kind is None}
+    if built:
+        yield named(_NOT_LOOKED_AT, "package", sorted(built))
     yield from undeclared_lines(environments)
     # An install from the lock does not ask channels that serve nothing; locking anew does.
     missed = {gap(each) for each in verdicts if each.availability is Availability.NO_CHANNEL}

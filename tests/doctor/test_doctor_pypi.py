@@ -265,11 +265,12 @@ def test_unhashed_rows_are_compared_by_name(
     assert (code, out.splitlines()[0]) == (1, "no: 1 of 1 artifact missing")
 
 
-def test_what_sdists_are_built_with_is_not_looked_at(
+def test_what_is_built_over_there_is_not_looked_at(
     pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mirror = str(pypi_world.folder)
-    line = "not looked at: what sdists are built with: tiny-sdist"
+    line = "not looked at: what sdists and folders of the project are built with: "
+    line += "project, tiny-sdist"
     assert line in _ask(pypi_world, mirror, capsys)[1].splitlines()
     # Control: a lock of wheels alone.
     _lock_alone(pypi_world, pypi_rows(pypi_world.upstream, pypi_world.platforms[0])["pure"])
