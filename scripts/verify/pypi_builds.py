@@ -55,7 +55,9 @@ def find_unbuildable(
     mirrored = {*selection.pypi_rows, *(row for each in kept for row in each.rows)}
     for each in plan_sets(selection):
         projects = _projects(each) if workspace.settings.pypi else {}
-        python = each.python if each.rows.pypi or projects else ""
+        rows = {x: requires.get(next(pypi_artifacts(x)).path, ()) for x in each.rows.pypi}
+        built = {x: needs for x, needs in (rows | projects).items() if needs}
+        python = each.python if built else ""
         if isinstance(python, str):
             continue
         fits = [*fitting(mirrored, python)]
@@ -63,8 +65,7 @@ def find_unbuildable(
         pages = (*(each.locked.indexes or (DEFAULT_INDEX,)), *each.locked.find_links)
         indexes = frozenset(map(without_secrets, pages))
         asked = find_candidates((x for x in fits if _is_asked_for(x, indexes)), ())
-        built = {x: requires.get(next(pypi_artifacts(x)).path, ()) for x in each.rows.pypi}
-        for record, needs in (built | projects).items():
+        for record, needs in built.items():
             in_place, for_pixi = each.is_built_in_place(record.name), asked
             if in_place:
                 for_pixi = find_candidates(each.pypi_rows, each.rows.packages)
@@ -82,7 +83,7 @@ def _projects(each: PackageSet) -> dict[PypiRecord, tuple[str, ...]]:
     for record in each.rows.pypi_left_out if each.lock.manifest else ():
         folder = local_path(record.location, each.lock.root)
         with contextlib.suppress(OSError, BadArchiveError):
-            if folder is not None:
+            if folder is not None and folder.is_dir():  # on a pipe one would wait
                 found[record] = read_distribution(folder).build_requires
     return found
 

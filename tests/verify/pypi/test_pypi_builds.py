@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.support.wheels import BACKEND_FILES, PypiRow, TinySdist, TinyWheel
 
 PYTHON = TinyPackage(name="python", version="3.11.7", subdir="linux-64")
 BACKEND = TinyWheel(name="tiny-backend", files=BACKEND_FILES)
+POSIX = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
 HELP = (
     "help: have tiny-backend locked: in a feature whose environment is mirrored, or beside it with"
     ' no-build-isolation = ["tiny-sdist"] under [pypi-options];'
@@ -152,6 +154,7 @@ def test_of_another_lock_the_manifest_beside_it_says_so(
         ("[build-system]\nrequires = []", (), None),
         ("[", (), None),  # pixi itself reads that before it installs anything
         (None, (), None),  # not on this machine
+        pytest.param("a pipe", (), None, marks=POSIX),
     ],
 )
 def test_what_a_folder_of_the_project_is_built_with_is_told(
@@ -164,7 +167,9 @@ def test_what_a_folder_of_the_project_is_built_with_is_told(
     needs: str | None,
 ) -> None:
     """It is no finding, as it is not mirrored; pixi builds it over there all the same."""
-    if pyproject is not None:
+    if pyproject == "a pipe":
+        os.mkfifo(mirror.root / "app")
+    elif pyproject is not None:
         (mirror.root / "app").mkdir()
         (mirror.root / "app" / "pyproject.toml").write_text(pyproject, encoding="utf-8")
     project = RawRow(key="pypi", location="./app", lines=("name: my-app",))
