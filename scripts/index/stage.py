@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.inventory import SEE_TO_DISK, files_below
-from scripts.channel.removals import is_due, now, removals_of, remove, still_waiting
-from scripts.channel.state import MirrorState, Removal, write_channel, write_removals
+from scripts.channel.removals import is_due, now, removals_of, remove
+from scripts.channel.state import Removal, write_channel, write_removals
 from scripts.channel.users import ChannelUsers, save_workspace
 from scripts.core.channel_paths import ChannelPaths, is_pypi_path
 from scripts.core.channel_url import PYPI_FOLDER
@@ -114,7 +114,7 @@ def index(
         stale = {path for each in renewed for path in each.index_files} - published
         still = [each for each in waiting if each.path not in published]
         present = _note_removals(workspace, selection, users, still=still, stale=stale)
-        removed = _remove_due(workspace, present.state) if renewed and dropping is None else ()
+        removed = _remove_due(workspace, present) if renewed and dropping is None else ()
         changed = published.union(each.path for each in removed)
         there = [each for each in files if each[0] not in changed]
         there += ((path, FileStatus.of((folder / path).lstat())) for path in published)
@@ -140,12 +140,14 @@ def _waiting(
 ) -> tuple[Removal, ...]:
     """Return what waits for its removal, or does so from now on (`dropping`).
 
-    Also what only this workspace's last lock names, if a rollback has put it on the list.
+    Also what a rollback has put on the list and only other workspaces' locks name, or this one's
+    last: no index that is made here names it.
     """
-    listed = still_waiting(folder, users.state.removals, frozenset())
-    named = (users.named() - replace(users, last=None).named()) if listed else frozenset()
-    again = (replace(each, dropped=None) for each in listed if each.path in named)
-    return (*waiting_files(folder, users), *again, *removals_of(folder, dropping, None))
+    last = () if users.last is None else (each.path for each in users.last.artifacts)
+    left = frozenset(last)
+    listed = waiting_files(folder, replace(users, last=None, others=()))
+    again = (replace(each, dropped=None) if each.path in left else each for each in listed)
+    return (*again, *removals_of(folder, dropping, None))
 
 
 def _note_removals(
@@ -170,10 +172,10 @@ def _note_removals(
     return replace(users, state=state, last=None)
 
 
-def _remove_due(workspace: Workspace, state: MirrorState) -> tuple[Removal, ...]:
+def _remove_due(workspace: Workspace, users: ChannelUsers) -> tuple[Removal, ...]:
     """Remove what no client can still need, and return it."""
-    when, grace = now(), workspace.settings.grace
-    due = {each for each in state.removals if is_due(each, grace, when)}
+    when, grace, state, named = now(), workspace.settings.grace, users.state, users.named()
+    due = {each for each in state.removals if is_due(each, grace, when) and each.path not in named}
     return remove(workspace.place, due, [each for each in state.removals if each not in due])
 
 

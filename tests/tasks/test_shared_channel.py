@@ -19,8 +19,9 @@ from scripts.core.child_process import quoted
 from scripts.core.files import unlink
 from scripts.core.report import human_size
 from scripts.keep.changes import known_before
+from scripts.keep.snapshots import read_snapshots
 from scripts.lock.read import read_lock
-from tasks import fetch, index, mirror, prune, verify
+from tasks import fetch, index, mirror, prune, rollback, verify
 from tests.support.locks import EnvironmentRows, PlatformRows, write_lock
 from tests.support.mirrors import Mirror, forbid, make_mirror, rows
 from tests.support.packages import TinyPackage
@@ -681,6 +682,30 @@ def test_a_state_that_one_may_not_look_into_is_named(
     err = capsys.readouterr().err
     assert err.startswith(f"error: {world.state / 'channel.json'}: cannot be read: Permission")
     assert run(task, world.one, "-q") == 0
+
+
+def rolled_back(world: World) -> None:
+    """Move `one` on, then back, and leave its lock as it is."""
+    first = read_snapshots(world.one.workspace.place)[-1]
+    world.lock("one", A2, W, BOTH)
+    assert run("index", world.one, "-q") == 0
+    assert rollback.main(["--manifest-path", str(world.one.root), first.id, "-q"]) == 0
+    assert "linux-64/a-2.0-0.conda" in world.one.waiting()
+
+
+def test_what_one_was_rolled_back_from_waits_whoever_mirrors(world: World) -> None:
+    """It is in no index, and not untracked; the control is that nobody removes what is locked."""
+    rolled_back(world)
+    world.lock("two", BOTH)
+    world.one.let_grace_pass()
+    assert run("index", world.two, "-q") == run("prune", world.two, "--now", "-q") == 0
+    assert "linux-64/a-2.0-0.conda" in world.one.waiting()
+    assert "linux-64/a-2.0-0.conda" in world.artifacts()
+    world.lock("one", replace(A, version="3.0"), W, BOTH)
+    assert run("index", world.one, "-q") == 0
+    assert run("verify", world.two, "--level", "files,index", "--strict", "-q") == 0
+    assert run("prune", world.two, "--now", "-q") == 0
+    assert "linux-64/a-2.0-0.conda" not in world.artifacts()
 
 
 def test_what_is_no_workspace_s_folder_is_passed_over(world: World) -> None:
