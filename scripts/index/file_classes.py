@@ -83,11 +83,15 @@ class ChannelFiles:
     """The mirrored ones of other workspaces: the index names them, this run's locks do not."""
     is_unbundled: bool
     """Whether the channel came out of a bundle."""
+    is_behind: bool
+    """Whether something that a workspace names waits for its removal, as after a rollback."""
 
     def removed_by(self, what: str, after: str = "") -> str:
         """Say how what is retained is removed; `after` what."""
         if self.is_unbundled:
             return f"the next bundle removes {what}, once pruned on the builder"
+        if self.is_behind:
+            after = " after `pixi run mirror` in each workspace"
         return f"`pixi run prune`{after} removes {what}"
 
 
@@ -366,7 +370,8 @@ def classify_files(
         else:
             kind = untracked
         kind.append(ChannelFile(path=path, size=status.st_size))
-    there = {path for path, _ in files}
+    there, locked = {path for path, _ in files}, replace(users, last=None).named()
+    listed = still_waiting(folder, users.state.removals, frozenset())
     return ChannelFiles(
         mirrored=tuple(mirrored),
         index=tuple(index),
@@ -375,6 +380,7 @@ def classify_files(
         untracked=tuple(untracked),
         others=tuple(each for path, each in indexed.items() if path in named),
         is_unbundled=users.state.is_unbundled,
+        is_behind=any(each.path in locked for each in listed),
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from scripts.channel.locks import read_locks
 from scripts.channel.removals import is_due, names_others, now, remove, still_waiting
@@ -68,6 +68,11 @@ from scripts.keep.snapshots import newest_snapshot, read_snapshot_files
 from scripts.lock.mirrored import MirroredLock
 from scripts.workspace.workspace import Workspace
 
+_BEHIND: Final = (
+    "what a workspace has locked waits for its removal, as after a rollback, and it may use what"
+    " would go instead"
+)
+_CATCHES_UP: Final = "`pixi run mirror` in each that shares it: it moves the channel on to its lock"
 _File = TypeVar("_File", bound=ChannelFile | Removal)
 
 
@@ -161,6 +166,8 @@ def _plan_index(
     was_killed = bool(moved) or any(each.dropped is None for each in files.waiting)
     if dropped or (was_killed and unbundled is None):
         problem = unbundled or undone_rollback(workspace, locks)
+        if dropped and problem is None and files.is_behind and not moved:
+            problem = usage_problem(workspace.settings.channel_dir, _BEHIND, help=_CATCHES_UP)
         if problem is None:
             return dropped, True
         if is_asked or not dropped:

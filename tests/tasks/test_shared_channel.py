@@ -708,6 +708,43 @@ def test_what_one_was_rolled_back_from_waits_whoever_mirrors(world: World) -> No
     assert "linux-64/a-2.0-0.conda" not in world.artifacts()
 
 
+def test_prune_leaves_what_another_was_rolled_back_to(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rolled_back(world)
+    before = world.one.repodata("linux-64")
+    behind = (
+        "what a workspace has locked waits for its removal, as after a rollback, and it may use"
+        " what would go instead"
+    )
+    for mirrored in (False, True):  # after that the newest snapshot is none of a rollback
+        if mirrored:
+            world.lock("two", B, BOTH, replace(B, name="c"))
+            assert run("index", world.two, "-q") == 0
+        for workspace in (world.two, world.one) if mirrored else (world.two,):
+            assert run("prune", workspace, "--now") == 0
+            assert f"warning: ../common: {behind}; so the index stays" in capsys.readouterr().err
+            assert run("prune", workspace, "--drop", "linux-64/a-1.0-0.conda") == 2
+            assert capsys.readouterr().err == (
+                f"error: ../common: {behind}\n"
+                "help: `pixi run mirror` in each that shares it: it moves the channel on to its"
+                " lock\n"
+            )
+        assert world.one.repodata("linux-64") == before
+    assert run("verify", world.two, "--level", "files,index") == 0
+    assert (
+        "; `pixi run prune` after `pixi run mirror` in each workspace removes them\n"
+        in capsys.readouterr().out
+    )
+    # Control: once that is done, it goes.
+    assert run("index", world.one, "-q") == 0
+    assert run("verify", world.two, "--level", "files,index") == 0
+    assert "; `pixi run prune` removes them\n" in capsys.readouterr().out
+    assert run("prune", world.two, "--now") == 0
+    assert "linux-64/a-1.0-0.conda" not in world.artifacts()
+    assert "linux-64/a-2.0-0.conda" in world.artifacts()
+
+
 def test_what_is_no_workspace_s_folder_is_passed_over(world: World) -> None:
     (world.state / "workspaces" / ".DS_Store").write_bytes(b"\0")
     (world.state / "workspaces" / "empty").mkdir()
