@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -151,8 +152,10 @@ class MirrorState:
     False where the channel had records before this state was begun, or there is no state.
     """
     workspaces: tuple[WorkspaceState, ...] = ()
+    listed: frozenset[str] = frozenset()
+    """The folders of all workspaces, by name, as noted beside the layout."""
     lost: tuple[Path, ...] = ()
-    """Folders of workspaces of which only the copy of the lock is left, not what they name."""
+    """Folders of workspaces of which at most the copy of the lock is left, not what they name."""
     removals: tuple[Removal, ...] = ()
     first_seen: Mapping[PurePosixPath, Digest] = field(default_factory=dict)
     """The digests, as of their first download, of artifacts without one in the lock."""
@@ -166,7 +169,7 @@ class MirrorState:
 def read_state(place: ChannelPaths) -> MirrorState:
     """Read the state; raises the error of exit code 2 where it is damaged."""
     state, seen = read_channel_state(place), read_first_seen(place)
-    workspaces, lost = _read_workspaces(place.state / WORKSPACES)
+    workspaces, lost = _read_workspaces(place.state / WORKSPACES, state.listed)
     return replace(state, workspaces=workspaces, lost=lost, first_seen=seen)
 
 
@@ -209,8 +212,10 @@ def _kept_lock(place: ChannelPaths, url: str) -> Path:
 
 
 def write_channel(place: ChannelPaths, state: MirrorState) -> None:
-    """Write the layout of the channel folder, whether it is adopted, and a relayout under way."""
+    """Write the layout of the channel folder, who shares it, and a relayout under way."""
+    there = (x.parent.name for x in (place.state / WORKSPACES).glob(f"*/{_WORKSPACE}"))
     document: dict[str, Any] = {"layout": state.layout, "adopted": state.is_adopted}
+    document["workspaces"] = sorted(state.listed.union(there))
     if state.before_relayout is not None:
         document["before-relayout"] = [str(each) for each in state.before_relayout]
     _write(place.state / _CHANNEL, document)
@@ -255,29 +260,35 @@ def write_workspace(workspace: WorkspaceState, lock: bytes) -> None:
     _write(workspace.folder / _WORKSPACE, document)
 
 
-def forget_workspace(workspace: WorkspaceState) -> None:
+def forget_workspace(place: ChannelPaths, workspace: WorkspaceState) -> None:
     """Remove a workspace from the state: what it alone names may be pruned from now on."""
     with disk_errors(workspace.folder, GOES_ON, "written"):
         # The lock first: alone, it would stand for a workspace of which the rest was lost.
         unlink(workspace.lock, missing_ok=True)
         unlink(workspace.folder / _WORKSPACE, missing_ok=True)
         remove_folder(workspace.folder)
+    state = read_channel_state(place)
+    if state.layout is not None:
+        write_channel(place, replace(state, listed=state.listed - {workspace.folder.name}))
 
 
-def _read_workspaces(folder: Path) -> tuple[tuple[WorkspaceState, ...], tuple[Path, ...]]:
-    """Read all workspaces; also return the folders of which only the lock is left."""
+def _read_workspaces(
+    folder: Path, listed: AbstractSet[str]
+) -> tuple[tuple[WorkspaceState, ...], tuple[Path, ...]]:
+    """Read all workspaces; also return the folders of which at most the lock is left."""
+    entries = {folder / name for name in listed}
     try:
-        entries = sorted(each for each in folder.iterdir() if is_dir(each))
+        entries.update(each for each in folder.iterdir() if is_dir(each))
     except FileNotFoundError:
-        return (), ()
+        pass
     except OSError as error:
         raise cannot_read(error, folder) from None
     found, lost = [], []
-    for each in entries:
+    for each in sorted(entries):
         workspace = _read(each / _WORKSPACE, partial(_parse_workspace, each))
         if workspace is not None:
             found.append(workspace)
-        elif exists(each / _LOCK):  # without it, a run was killed between the two files
+        elif each.name in listed or exists(each / _LOCK):  # else a run was killed between the two
             lost.append(each)
     return tuple(found), tuple(lost)
 
@@ -287,6 +298,7 @@ def _parse_channel(document: Mapping[str, Any]) -> MirrorState:
     return MirrorState(
         layout=Layout(document["layout"]),
         is_adopted=typed(document["adopted"], bool),
+        listed=frozenset(str(path_inside(x)) for x in typed(document.get("workspaces", []), list)),
         before_relayout=None if before is None else tuple(map(path_inside, typed(before, list))),
     )
 

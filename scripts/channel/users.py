@@ -20,6 +20,7 @@ from scripts.channel.state import (
     NamedArtifact,
     WorkspaceState,
     forget_workspace,
+    read_channel_state,
     read_state,
     workspace_folder,
     write_channel,
@@ -146,11 +147,13 @@ def save_workspace(workspace: Workspace, users: ChannelUsers, layout: Layout) ->
     To be called before the index is published: a `prune` elsewhere must know of it by then.
     """
     note_layout(workspace, users.state, layout)
-    if users.own == users.last and users.own.lock.exists():
+    own, last, place = users.own, users.last, workspace.place
+    if own == last and own.lock.exists() and own.folder.name in users.state.listed:
         return
-    write_workspace(users.own, users.lock)
-    if users.last is not None and users.last.folder != users.own.folder:
-        forget_workspace(users.last)
+    write_workspace(own, users.lock)
+    if last is not None and last.folder != own.folder:
+        forget_workspace(place, last)
+    write_channel(place, read_channel_state(place))  # which lists it by now
 
 
 def note_layout(workspace: Workspace, state: MirrorState, layout: Layout) -> None:

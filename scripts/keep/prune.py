@@ -251,9 +251,10 @@ def adopt(workspace: Workspace, locks: Sequence[MirroredLock], console: Console)
     users, selection = read_users(workspace, locks), read_whole_selection(workspace, locks)
     files = classify_files(workspace.place.folder, selection, users, console)
     layout = users.state.layout or selection.layout
-    for lost in users.state.lost:
+    for lost in filter(exists, users.state.lost):
         remove_folder(lost)
-    write_channel(workspace.place, replace(users.state, layout=layout, is_adopted=True))
+    state = replace(users.state, layout=layout, is_adopted=True, listed=frozenset())
+    write_channel(workspace.place, state)
     now_retained = [f"  now retained, so that `prune` removes it: {x.path}" for x in files.retained]
     return Report(
         lines=(
@@ -283,7 +284,7 @@ def forget(workspace: Workspace, name: str) -> Report:
     if [each.manifest for each in found] == [workspace.manifest_path]:
         raise usage_error(name, "is this workspace itself", help="forget it from another one")
     for each in found:
-        forget_workspace(each)
+        forget_workspace(workspace.place, each)
     return Report(
         lines=tuple(f"forgotten: {each}" for each in found),
         data={"forgotten": [str(each.manifest) for each in found]},

@@ -357,6 +357,33 @@ def test_a_workspace_of_which_only_the_lock_is_left_is_protected(
     assert world.artifacts() == [each for each in before if not each.startswith("noarch/b-")]
 
 
+@pytest.mark.parametrize("folder", ["workspaces", "workspaces/two-*"])
+def test_a_workspace_whose_state_is_lost_is_protected(
+    world: World, folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (two,) = world.state.glob("workspaces/two-*")
+    (lost,) = world.state.glob(folder)
+    shutil.rmtree(lost)
+    before = world.artifacts()
+    assert run("prune", world.one, "--now") == 2
+    assert f"\n  lost            {two}\n" in capsys.readouterr().err
+    assert run("index", world.one, "-q") == 0, "what is named here is known again"
+    assert run("prune", world.one, "--now") == 2
+    assert capsys.readouterr().err == (
+        "error: ../common: the state of a workspace is lost, so other workspaces may need what"
+        f" would go\n  lost            {two}\n  not named here  1 artifact\n"
+        "help: pixi run mirror, in each workspace that shares it; then `pixi run prune --adopt`\n"
+    )
+    assert world.artifacts() == before
+    # Control: once it is known again, or it is said that there is none, prune has its way.
+    assert run("index", world.two, "-q") == run("prune", world.one, "--now", "-q") == 0
+    assert world.artifacts() == before
+    shutil.rmtree(two)
+    assert run("prune", world.one, "--adopt", "-q") == 0
+    assert run("prune", world.one, "--now", "-q") == 0
+    assert set(before) - set(world.artifacts()) == {"noarch/b-1.0-0.conda"}
+
+
 def test_forgetting_that_was_killed_can_be_said_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
