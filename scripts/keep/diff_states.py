@@ -15,7 +15,7 @@ from typing import Final
 from scripts.channel.inventory import SEE_TO_DISK
 from scripts.channel.locks import mirrored_lock, read_locks
 from scripts.channel.selection import chosen_locks, read_whole_selection
-from scripts.channel.state import read_channel_state
+from scripts.channel.state import read_channel_state, read_state
 from scripts.channel.users import last_mirrored
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import is_pypi_path
@@ -225,10 +225,10 @@ def _as_last_mirrored(
         named = _named_in(workspace, newest, locks())
     else:
         last = last_mirrored(workspace)
-        if last is None:
+        if last is None and not read_state(place).workspaces:
             return channel
-        as_there = last.with_layout(workspace.settings.layout)
-        named = frozenset(each.path for each in as_there.artifacts)
+        artifacts = last.with_layout(workspace.settings.layout).artifacts if last else ()
+        named = frozenset(each.path for each in artifacts)
     return _only_named(channel, named, with_index=True)
 
 

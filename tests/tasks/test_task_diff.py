@@ -346,6 +346,11 @@ def test_what_other_workspaces_name_is_not_compared_with_the_lock(
     where = f'channel-dir = "{world.mirror.folder.as_posix()}"\n'
     other = make_mirror(tmp_path / "other", name="other", settings=where)
     other.lock(rows(world.upstream, (C,)))
+    assert replace(world, mirror=other).diff()[:3] == [
+        "channel -> lock:",
+        "channel, linux-64: 1 added",
+        "  + c  1.0 h1234567_3",
+    ]
     other.index()
     size = human_size(len(C.data))
     assert world.diff() == [
