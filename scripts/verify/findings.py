@@ -222,7 +222,9 @@ def look_at(*levels: Level) -> str:
     return f"{_LOOK_AT}{','.join(levels)}"
 
 
-def with_help_left(finding: Finding, results: Mapping[Level, LevelResult]) -> Finding:
+def with_help_left(
+    finding: Finding, results: Mapping[Level, LevelResult], selection: Selection
+) -> Finding:
     """Take out of the help each level that this run has looked at: it has told what it found.
 
     `closure` believes the records, so of what is wrong with them it would blame the lock.
@@ -240,7 +242,8 @@ def with_help_left(finding: Finding, results: Mapping[Level, LevelResult]) -> Fi
         return finding
     levels = [*map(Level, said)]
     left = [level for level in levels if level not in results]
-    advice = look_at(*left) if left else _WHERE_ALL_PASSED.get(finding.level)
+    advice = look_at(*left) if left else _WHERE_ALL_PASSED.get(finding.level, "")
+    advice = dict(selection.labelled)[min(finding.places).lock].renewing(advice)
     if failed := [level for level in levels if has_found(level)]:
         advice = f"mend first what {' and '.join(failed)} found"
     return replace(finding, problem=replace(finding.problem, help=advice))

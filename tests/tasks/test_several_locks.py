@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from scripts.core import rattler_child
+from scripts.core.child_process import quoted
 from scripts.keep.snapshot_locks import locks_of
 from scripts.keep.snapshots import read_snapshots
 from scripts.workspace.settings import SettingOverrides
@@ -1122,3 +1123,21 @@ def test_a_broken_py_rattler_changes_nothing(
     # Control: with a whole one, the same command.
     assert several.task(mirror.main, "-q", "--level", BELOW_INSTALL) == 0
     assert several.artifacts() == ALL
+
+
+def test_what_renews_another_lock_is_told_of_it(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By channel, where nothing else makes an answer right that has less than the lock."""
+    several.manifest("service", [])
+    options = ("--layout", "by-channel", "--level", "index,solve")
+    assert several.task(mirror.main, *options, "-q") == 1
+    told = "help: `pixi lock{}`, if the manifest asks for something else by now\n"
+    renews = told.format(f" --manifest-path {quoted(str(several.root / 'service'))}")
+    assert capsys.readouterr().err.endswith(renews)
+    assert several.task(verify.main, *options, "-q", "--only", "service") == 1
+    assert capsys.readouterr().err.endswith(renews)
+    # Control: this workspace's own is renewed where it is.
+    several.manifest("mirror", [])
+    assert several.task(verify.main, *options, "-q") == 1
+    assert capsys.readouterr().err.endswith(told.format(""))
