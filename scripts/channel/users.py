@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.inventory import find_channels
@@ -34,6 +35,8 @@ from scripts.lock.mirrored import MirroredLock
 from scripts.lock.select import Selection, path_of
 from scripts.workspace.settings import TABLE
 from scripts.workspace.workspace import Workspace
+
+_NO_LOCK: Final = hashlib.sha256(b"").hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +139,7 @@ def last_mirrored(workspace: Workspace) -> WorkspaceState | None:
 def last_mirrored_lock(workspace: Workspace) -> Path | None:
     """Return the copy of the own lock that was last mirrored; None: there is none."""
     last = last_mirrored(workspace)
-    if last is None or last.lock_sha256 == hashlib.sha256(b"").hexdigest():
+    if last is None or last.lock_sha256 == _NO_LOCK:
         return None
     return last.lock
 
@@ -194,7 +197,7 @@ def _last(own: WorkspaceState, known: Sequence[WorkspaceState]) -> WorkspaceStat
         if each.manifest == own.manifest:
             return each
     for each in known:
-        is_moved = each.is_moved_away and each.lock_sha256 == own.lock_sha256
+        is_moved = each.is_moved_away and each.lock_sha256 == own.lock_sha256 != _NO_LOCK
         if each.name == own.name and (is_moved or _are_two(each.channel, own.channel)):
             return each
     return None

@@ -320,6 +320,17 @@ def test_a_moved_workspace_is_taken_over(world: World, capsys: pytest.CaptureFix
     assert f"shared with: two ({world.root / 'again' / 'pixi.toml'})\n" in out
 
 
+def test_one_without_a_lock_of_its_own_is_taken_for_no_other(world: World) -> None:
+    """All of them have the same one, none; the control is above, with a lock."""
+    for folder, lock in (("here", "one"), ("there", "two")):
+        settings = f'channel-dir = "../../common"\nlocks = ["../../{lock}/pixi.lock"]\n'
+        made = make_mirror(world.root / folder / "team", name="team", settings=settings)
+        assert run("index", made, "-q") == 0
+        made.root.rename(made.root.with_name("moved"))
+    names = [each.name for each in read_state(world.one.workspace.place).workspaces]
+    assert sorted(names) == ["one", "team", "team", "two"]
+
+
 def test_a_workspace_that_cannot_be_seen_is_not_taken_over(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
