@@ -308,7 +308,8 @@ def _asked_for(
         user = next((one for each, one in by_user if each.path == path), None)
         if user is not None:
             message, fact = "is named by a workspace", ("workspace", str(user))
-            raise usage_error(str(path), message, fact, help="pixi run fetch")
+            where = ", in that workspace" if user in users.others else ""
+            raise usage_error(str(path), message, fact, help=f"pixi run fetch{where}")
         if path not in there or not is_artifact_path(path):
             message = "no such artifact in the channel folder that no workspace names"
             raise usage_error(str(path), message, help="pixi run prune --dry-run")

@@ -274,6 +274,22 @@ def test_a_workspace_that_is_gone_counts_until_it_is_forgotten(
     assert set(before) - set(world.artifacts()) == {"noarch/b-1.0-0.conda"}
 
 
+def test_what_another_names_is_fetched_anew_there(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The control is what this workspace names itself: `fetch` here mends that."""
+    for path, name, where in (
+        ("noarch/b-1.0-0.conda", "two", ", in that workspace"),
+        ("linux-64/a-1.0-0.conda", "one", ""),
+    ):
+        assert run("prune", world.one, "--drop", path) == 2
+        assert capsys.readouterr().err == (
+            f"error: {path}: is named by a workspace\n"
+            f"  workspace  {name} ({world.workspace(name).root / 'pixi.toml'})\n"
+            f"help: pixi run fetch{where}\n"
+        )
+
+
 def test_of_two_with_one_name_the_one_that_is_gone_is_forgotten(world: World) -> None:
     make_mirror(world.root / "twin", name="two", settings='channel-dir = "../common"\n')
     world.lock("twin", BOTH)
