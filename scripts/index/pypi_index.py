@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -84,13 +85,15 @@ class PypiPlan:
     """What index files there are to be, in the order in which they are to become visible.
 
     None in place of the bytes of one that is right already. `damaged` is what nobody can open;
-    then there is no plan. `problems` are of what is in no lock, and is on the pages no more.
+    then there is no plan. `problems` are of what is in no lock, and is on the pages no more, as is
+    what is `lost`: it is gone from the channel folder.
     `is_durable`: the pages hold what no lock names, and cannot be made again.
     """
 
     files: Mapping[PurePosixPath, bytes | None] = field(default_factory=dict)
     damaged: tuple[Problem, ...] = ()
     problems: tuple[Problem, ...] = ()
+    lost: tuple[PurePosixPath, ...] = ()
     is_durable: bool = False
 
 
@@ -135,7 +138,7 @@ def read_pypi_index(
 def read_pages(
     folder: Path, pypi: PypiIndex, console: Console, shared: Collection[PurePosixPath] = ()
 ) -> list[PypiFile]:
-    """Return the files that are there, and that the present pages name but the lock does not.
+    """Return the files that the present pages name but the lock does not, there or not.
 
     And those `shared` ones that the lock names, too.
     """
@@ -156,7 +159,7 @@ def read_pages(
                 f"{damage.subject}: {damage.message}; what it said of files that the lock does not"
                 " name is lost"
             )
-    return [each for each in found if each.path in pypi.there]
+    return found
 
 
 def read_retained(
@@ -164,8 +167,8 @@ def read_retained(
 ) -> dict[PurePosixPath, list[PypiRecord]]:
     """Return the places of all that pages name and the lock does not, with their rows of it."""
     found: dict[PurePosixPath, list[PypiRecord]] = {}
-    records = (record for file in read_pages(folder, pypi, console) for record in file.records)
-    for record in records:
+    files = (each for each in read_pages(folder, pypi, console) if each.path in pypi.there)
+    for record in (record for each in files for record in each.records):
         for each in pypi_artifacts(record):
             if each.path in pypi.there:
                 found.setdefault(each.path, []).append(record)
@@ -248,7 +251,8 @@ def plan_pypi(
     )
     if damaged:
         return PypiPlan(damaged=damaged)
-    named = read_pages(folder, pypi, console, shared)
+    every = read_pages(folder, pypi, console, shared)
+    named = [each for each in every if each.path in pypi.there]
     locked = {each.path for each in pypi.artifacts}
     sizes = {each.path: pypi.there[each.path].st_size for each in named}
     kept = [each for each in named if each.path not in locked]
@@ -273,6 +277,7 @@ def plan_pypi(
     return PypiPlan(
         files=outputs,
         problems=tuple(size_problem(x.path, x.size, sizes[x.path]) for x in wrong),
+        lost=tuple(x.path for x in every if not os.path.lexists(folder / x.path)),
         is_durable=bool(files.keys() - locked),
     )
 

@@ -58,6 +58,8 @@ _OTHERWISE = (
     "a lock says otherwise than the one whose row is indexed: a hotfix has come since one of them"
     " was locked, and `pixi update NAME` there takes it:"
 )
+_LOST = "named by no lock here, gone from the channel folder, and so from the index:"
+_COMES_BACK = " (`pixi run mirror` in the workspace that names it brings it back)"
 _FORMAT = 6  # goes up when the same inputs would give another index than before
 
 
@@ -266,12 +268,15 @@ def _publish_outdated(
         stamps[path] = inputs[path] + _digest_of_files(folder, sorted(index_files))
         _write_stamps(place, stamps)
 
+    def tell_lost(lost: Collection[PurePosixPath]) -> None:
+        if lost:
+            comes_back = _COMES_BACK if users.others else ""
+            console.warn(named(_LOST, "artifact", [*map(str, lost)], comes_back))
+
     def read(channel: Channel) -> tuple[Channel, Sequence[IndexedArtifact]]:
         count = len(channel.artifacts)
         console.detail(f"{folder.name}/{channel.path}: {count} artifacts of the lock")
-        if lost := lost_artifacts(folder, channel):
-            said = "retained, gone from the channel folder, and so from the index:"
-            console.warn(named(said, "artifact", [str(each) for each in lost]))
+        tell_lost(lost_artifacts(folder, channel))
         return channel, read_indexed(folder, channel, console, extra_records)
 
     problems = [] if plan is None else list(plan.problems)
@@ -284,6 +289,7 @@ def _publish_outdated(
             problems += wrong
             note(str(channel.path), files)
     if plan is not None:
+        tell_lost(plan.lost)
         publish_pypi(place, plan)
         note(PYPI_FOLDER, plan.files)
     if stamps.keys() - inputs.keys():

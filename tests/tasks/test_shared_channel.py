@@ -22,10 +22,11 @@ from scripts.keep.changes import known_before
 from scripts.keep.snapshots import read_snapshots
 from scripts.lock.read import read_lock
 from tasks import fetch, index, mirror, prune, rollback, verify
-from tests.support.locks import EnvironmentRows, PlatformRows, write_lock
+from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.mirrors import Mirror, forbid, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.upstream import Upstream
+from tests.support.wheels import PypiRow, TinyWheel
 
 A = TinyPackage(name="a", subdir="linux-64")
 A2 = replace(A, version="2.0")
@@ -317,6 +318,31 @@ def test_damage_to_what_the_other_names_is_told(
     )
     file.write_bytes(data)
     assert run("verify", world.one, "--level", "files", "-q") == 0
+
+
+def test_what_another_names_and_is_gone_is_told(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It can be in no index; the control is that nothing is said once it is there again."""
+    wheel = TinyWheel(name="wheel").write(world.root / "upstream")
+    url = f"https://files.example/{wheel.path.name}"
+    row = PypiRow(written=wheel, index="https://pypi.example/simple", url=url)
+    whole: tuple[LockRow | PypiRow, ...] = (*rows(world.root / "upstream", (B, BOTH)), row)
+    lost = ["noarch/b-1.0-0.conda", f"_pypi/files/files.example/{wheel.path.name}"]
+    world.two.lock(whole)
+    assert run("index", world.two, "-q") == 0
+    for each in lost:
+        (world.root / "common" / each).unlink()
+    assert run("index", world.one) == 0
+    assert [x for x in capsys.readouterr().err.splitlines() if " gone from " in x] == [
+        f"warning: named by no lock here, gone from the channel folder, and so from the index: {x}"
+        " (`pixi run mirror` in the workspace that names it brings it back)"
+        for x in lost
+    ]
+    world.two.lock(whole)
+    for workspace in (world.two, world.one):
+        assert run("index", workspace) == 0
+    assert " gone from " not in capsys.readouterr().err
 
 
 def test_a_moved_workspace_is_taken_over(world: World, capsys: pytest.CaptureFixture[str]) -> None:
