@@ -63,10 +63,13 @@ def read_locks(
     """
     cache = workspace.place.cache if believes_cache else None
     entries, locks, problems = workspace.settings.locks, list[MirroredLock](), list[Problem]()
+    own, name = workspace.manifest, workspace.lock_path.name
     if not entries or _look(os.stat, workspace.lock_path) is not None:
         file = read_lock(workspace.lock_path, cache=cache)
-        name, root = workspace.lock_path.name, workspace.root
-        locks.append(mirrored_lock(name, root, workspace.manifest, file))
+        locks.append(mirrored_lock(name, workspace.root, own, file))
+    elif any(x.requirements or x.pypi for each in own.features for x in each.targets):
+        asked = f"there is none, so nothing that {own.file_name} asks for is mirrored"
+        console.warn(f"{name}: {asked}; `pixi lock` makes one")
     found: dict[Path | str, tuple[str, LockEntry]] = {}  # the last entry of a lock holds
     for entry in entries:
         try:

@@ -437,9 +437,15 @@ def test_a_workspace_needs_no_lock_of_its_own(
     several: Several, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (several.own / "pixi.lock").unlink()
-    assert several.task(mirror.main, "--level", "files,index", "-q") == 0
+    told = "warning: pixi.lock: there is none, so nothing that pixi.toml asks for is mirrored;"
+    assert several.task(mirror.main, "--level", "files,index") == 0
+    assert f"{told} `pixi lock` makes one\n" in capsys.readouterr().err
     assert several.artifacts() == [each for each in ALL if "own" not in each]
-    # Control: without others it does.
+    # Control: where nothing is asked for, nothing is to be told.
+    several.manifest("mirror", [], 'locks = ["../service/pixi.lock"]\n')
+    assert several.task(verify.main, "--level", "files,index") == 0
+    assert told not in capsys.readouterr().err
+    # Without others it does need one.
     several.manifest("mirror", ["own"])
     assert several.task(mirror.main, "-q") == 2
     assert "cannot read this lock file: there is no such file" in capsys.readouterr().err
