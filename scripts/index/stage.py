@@ -80,11 +80,10 @@ def index(
     it. Raises a MirrorError, with nothing changed, where an artifact is missing (exit code 2; a
     `dry_run` looks for no more) or cannot be opened (1), or the indexer fails (4).
     """
-    place, folder = workspace.place, workspace.place.folder
+    place, folder, shared = workspace.place, workspace.place.folder, users.named_by_others()
     with disk_errors(folder, SEE_TO_DISK):
         waiting = _waiting(folder, users, dropping or ())
         gone, files = frozenset(each.path for each in waiting), tuple(files_below(folder))
-        shared = users.named_by_others()
         selection = fill_purls(folder, selection, shared, extra_records)
         _tell_hotfixes(selection, console)
         channels = read_channels(folder, selection, gone, files)

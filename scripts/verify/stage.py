@@ -186,11 +186,7 @@ def _look(
             *incomplete(selection, workspace.settings.allow_incomplete),
             *unbuildable,
             *(untracked(each.path, each.size) for each in account.untracked if options.strict),
-            *(
-                with_help_left(x, results, selection)
-                for each in results.values()
-                for x in each.findings
-            ),
+            *(with_help_left(x, results, selection) for y in results.values() for x in y.findings),
         ),
         environment_problems=tuple(dict.fromkeys(problems)),
         account=account,
