@@ -370,8 +370,8 @@ def classify_files(
         else:
             kind = untracked
         kind.append(ChannelFile(path=path, size=status.st_size))
-    there, locked = {path for path, _ in files}, replace(users, last=None).named()
-    listed = still_waiting(folder, users.state.removals, frozenset())
+    there, listed = {path for path, _ in files}, still_waiting(folder, users.state.removals, set())
+    locked = replace(users, last=None).named() if listed else set()
     return ChannelFiles(
         mirrored=tuple(mirrored),
         index=tuple(index),
