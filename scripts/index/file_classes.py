@@ -84,7 +84,7 @@ class ChannelFiles:
     is_unbundled: bool
     """Whether the channel came out of a bundle."""
     is_behind: bool
-    """Whether something that a workspace names waits for its removal, as after a rollback."""
+    """Whether what a workspace names waits for its removal, as after a rollback, or is lost."""
 
     def removed_by(self, what: str, after: str = "") -> str:
         """Say how what is retained is removed; `after` what."""
@@ -380,7 +380,7 @@ def classify_files(
         untracked=tuple(untracked),
         others=tuple(each for path, each in indexed.items() if path in named),
         is_unbundled=users.state.is_unbundled,
-        is_behind=any(each.path in locked for each in listed),
+        is_behind=bool(users.state.lost) or any(each.path in locked for each in listed),
     )
 
 
