@@ -8,6 +8,7 @@ says of it, where pixi is.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -257,6 +258,8 @@ def test_nothing_is_left_out() -> None:
 @pytest.mark.parametrize("name", LOCKS)
 def test_they_agree(name: str, said: dict[str, list[Said]]) -> None:
     """Whole is what all call whole; where one package is taken away, nobody does."""
+    if os.name == "nt" and name in FOLDERS:
+        pytest.skip("its channel is a folder of POSIX")
     for each in said[name]:
         is_met = name not in UNMET
         open_ones = [x for x in each.closed.rows.values() if x["not-proven"] or x["skip-reason"]]

@@ -295,9 +295,10 @@ def test_a_report_is_not_for_the_channel(
 ) -> None:
     monkeypatch.chdir(small.mirror.root)
     before = small.mirror.states()
-    assert small.verify("--level", "files", "--report", "local-channel/report.md") == 2
+    report = Path("local-channel", "report.md")
+    assert small.verify("--level", "files", "--report", str(report)) == 2
     assert capsys.readouterr().err.endswith(
-        "error: local-channel/report.md: would be in the channel, into which verify writes"
+        f"error: {report}: would be in the channel, into which verify writes"
         " nothing\nhelp: --report report.md\n"
     )
     assert small.mirror.states() == before

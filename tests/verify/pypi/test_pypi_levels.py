@@ -88,11 +88,12 @@ def test_a_sdist_that_is_cut_is_found_by_both(world: PypiWorld) -> None:
 def test_a_record_that_is_wrong_is_found_by_archives(world: PypiWorld) -> None:
     """Its bytes are those of the lock: pixi, uv and pip take it."""
     new = world.remade(lib=dataclasses.replace(_wheel("lib"), record=b"tiny_lib.py,sha256=A,1\n"))
+    name = new.path("lib").relative_to(new.folder).as_posix()
     code, told = new.verify("files", "archives")
     (problem,) = told["problems"]
     assert code == 1
     assert problem == {
-        "subject": str(new.path("lib").relative_to(new.folder)),
+        "subject": name,
         "message": "is no sound wheel",
         "details": {
             "because": "sha256 of tiny_lib.py differs from RECORD",
@@ -107,7 +108,6 @@ def test_a_record_that_is_wrong_is_found_by_archives(world: PypiWorld) -> None:
     }
     # What is allowed is told each time, and no proof of anything else.
     allowed = ("--allow-incomplete", "wheel-record", "--level", "files,archives")
-    name = new.path("lib").relative_to(new.folder)
     for task in (mirror, mirror, verify_task):
         code, out, _ = new.run(task, *allowed)
         assert code == 0

@@ -141,7 +141,7 @@ def test_a_channel_is_not_there(priority: Case, capsys: pytest.CaptureFixture[st
     assert _verify(priority, *SOLVE, "-q", "-e", "a,b") == 1
     err = capsys.readouterr().err
     assert err.startswith("error: b/linux-64: cannot be solved from the channel alone\n  said  ")
-    assert "pytorch/noarch" in err
+    assert "/pytorch/" in err  # the channel, or its noarch
     assert err.count("error:") == 1
 
 
