@@ -139,7 +139,11 @@ def test_a_mirror_by_channel(by_channel: World, capsys: pytest.CaptureFixture[st
             "index",
             "✓ bioconda/noarch/module-1.0-pyh0.conda",
         ),
-        ("repodata.json of another subdir", "index", f"✓ {Path(python).parent}/repodata.json"),
+        (
+            "repodata.json of another subdir",
+            "index",
+            f"✓ {PurePosixPath(python).parent}/repodata.json",
+        ),
         ("zst older than json", "index", "✓ conda-forge/noarch/repodata.json.zst"),
         ("record missing", "closure", f"✓ {module}"),
         ("depends altered", "closure", f"✓ {module}"),
