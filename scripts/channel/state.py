@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -152,8 +152,6 @@ class MirrorState:
     False where the channel had records before this state was begun, or there is no state.
     """
     workspaces: tuple[WorkspaceState, ...] = ()
-    listed: frozenset[str] = frozenset()
-    """The folders of all workspaces, by name, as noted beside the layout."""
     lost: tuple[Path, ...] = ()
     """Folders of workspaces of which at most the copy of the lock is left, not what they name."""
     removals: tuple[Removal, ...] = ()
@@ -169,13 +167,15 @@ class MirrorState:
 def read_state(place: ChannelPaths) -> MirrorState:
     """Read the state; raises the error of exit code 2 where it is damaged."""
     state, seen = read_channel_state(place), read_first_seen(place)
-    workspaces, lost = _read_workspaces(place.state / WORKSPACES, state.listed)
+    workspaces, lost = _read_workspaces(place.state / WORKSPACES)
+    lost = tuple(sorted({*state.lost, *lost}))
     return replace(state, workspaces=workspaces, lost=lost, first_seen=seen)
 
 
 def read_channel_state(place: ChannelPaths) -> MirrorState:
     """Read the state but for its workspaces, which may be large, and `first_seen`."""
-    state = _read(place.state / _CHANNEL, _parse_channel) or MirrorState()
+    parse = partial(_parse_channel, place.state / WORKSPACES)
+    state = _read(place.state / _CHANNEL, parse) or MirrorState()
     removals = _read(place.state / _REMOVALS, _parse_removals) or ()
     return replace(state, removals=removals, is_unbundled=exists(place.unbundled))
 
@@ -213,9 +213,9 @@ def _kept_lock(place: ChannelPaths, url: str) -> Path:
 
 def write_channel(place: ChannelPaths, state: MirrorState) -> None:
     """Write the layout of the channel folder, who shares it, and a relayout under way."""
-    there = (x.parent.name for x in (place.state / WORKSPACES).glob(f"*/{_WORKSPACE}"))
+    there = {x.parent for x in (place.state / WORKSPACES).glob(f"*/{_WORKSPACE}")}
     document: dict[str, Any] = {"layout": state.layout, "adopted": state.is_adopted}
-    document["workspaces"] = sorted(state.listed.union(there))
+    document["workspaces"] = sorted(each.name for each in there.union(state.lost))
     if state.before_relayout is not None:
         document["before-relayout"] = [str(each) for each in state.before_relayout]
     _write(place.state / _CHANNEL, document)
@@ -262,43 +262,41 @@ def write_workspace(workspace: WorkspaceState, lock: bytes) -> None:
 
 def forget_workspace(place: ChannelPaths, workspace: WorkspaceState) -> None:
     """Remove a workspace from the state: what it alone names may be pruned from now on."""
+    state = read_channel_state(place)
     with disk_errors(workspace.folder, GOES_ON, "written"):
         # The lock first: alone, it would stand for a workspace of which the rest was lost.
         unlink(workspace.lock, missing_ok=True)
         unlink(workspace.folder / _WORKSPACE, missing_ok=True)
         remove_folder(workspace.folder)
-    state = read_channel_state(place)
     if state.layout is not None:
-        write_channel(place, replace(state, listed=state.listed - {workspace.folder.name}))
+        write_channel(place, state)
 
 
-def _read_workspaces(
-    folder: Path, listed: AbstractSet[str]
-) -> tuple[tuple[WorkspaceState, ...], tuple[Path, ...]]:
-    """Read all workspaces; also return the folders of which at most the lock is left."""
-    entries = {folder / name for name in listed}
+def _read_workspaces(folder: Path) -> tuple[tuple[WorkspaceState, ...], tuple[Path, ...]]:
+    """Read all workspaces; also return the folders of which only the lock is left."""
     try:
-        entries.update(each for each in folder.iterdir() if is_dir(each))
+        entries = sorted(each for each in folder.iterdir() if is_dir(each))
     except FileNotFoundError:
-        pass
+        return (), ()
     except OSError as error:
         raise cannot_read(error, folder) from None
     found, lost = [], []
-    for each in sorted(entries):
+    for each in entries:
         workspace = _read(each / _WORKSPACE, partial(_parse_workspace, each))
         if workspace is not None:
             found.append(workspace)
-        elif each.name in listed or exists(each / _LOCK):  # else a run was killed between the two
+        elif exists(each / _LOCK):  # without it, a run was killed between the two files
             lost.append(each)
     return tuple(found), tuple(lost)
 
 
-def _parse_channel(document: Mapping[str, Any]) -> MirrorState:
+def _parse_channel(folder: Path, document: Mapping[str, Any]) -> MirrorState:
     before = document.get("before-relayout")
+    listed = [folder / path_inside(x) for x in typed(document.get("workspaces", []), list)]
     return MirrorState(
         layout=Layout(document["layout"]),
         is_adopted=typed(document["adopted"], bool),
-        listed=frozenset(str(path_inside(x)) for x in typed(document.get("workspaces", []), list)),
+        lost=tuple(x for x in listed if not os.path.lexists(x / _WORKSPACE)),
         before_relayout=None if before is None else tuple(map(path_inside, typed(before, list))),
     )
 

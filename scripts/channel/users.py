@@ -151,9 +151,8 @@ def save_workspace(workspace: Workspace, users: ChannelUsers, layout: Layout) ->
     """
     note_layout(workspace, users.state, layout)
     own, last, place = users.own, users.last, workspace.place
-    if own == last and own.lock.exists() and own.folder.name in users.state.listed:
-        return
-    write_workspace(own, users.lock)
+    if own != last or not own.lock.exists():
+        write_workspace(own, users.lock)
     if last is not None and last.folder != own.folder:
         forget_workspace(place, last)
     write_channel(place, read_channel_state(place))  # which lists it by now
