@@ -25,7 +25,7 @@ from scripts.channel.archive import (
     told_as_bad_archive,
     walk_tar,
 )
-from scripts.core.files import CHUNK, read_regular
+from scripts.core.files import CHUNK
 from scripts.core.pep508 import parse_version, pypi_name
 from scripts.core.record import PypiRecord
 
@@ -55,7 +55,7 @@ class Distribution:
 
 
 def read_distribution(file: Path) -> Distribution:
-    """Read a wheel or an sdist; its name tells which of them it is. A folder is an sdist unpacked.
+    """Read a wheel or an sdist; its name tells which of them it is.
 
     Raises BadArchiveError where it is neither, and OSError where the file cannot be read.
     """
@@ -64,7 +64,7 @@ def read_distribution(file: Path) -> Distribution:
             with zipfile.ZipFile(file) as archive:
                 metadata = read_member(archive, f"{dist_info_folder(archive)}/METADATA")
             return _parse_metadata(metadata, "METADATA")
-        return _parse_sdist(_read_sdist(file))
+        return parse_sdist(_read_sdist(file))
 
 
 def identity_of(found: Distribution, record: PypiRecord) -> str:
@@ -130,13 +130,7 @@ def read_record(archive: zipfile.ZipFile, dist_info: str) -> Iterator[tuple[str,
 
 
 def _read_sdist(file: Path) -> Mapping[str, bytes]:
-    """Read all of an sdist; return PKG-INFO and pyproject.toml of its one folder, if there.
-
-    Of a folder that is a project itself, pyproject.toml alone.
-    """
-    if file.is_dir():
-        own = file / PYPROJECT
-        return {PYPROJECT: read_regular(own, LARGEST_INFO)} if own.is_file() else {}
+    """Read all of an sdist; return PKG-INFO and pyproject.toml of its one folder, if there."""
     sources = set[str]()
 
     def is_told(name: str) -> bool:
@@ -189,7 +183,8 @@ def _parse_metadata(data: bytes, source: str) -> Distribution:
     return Distribution(name=pypi_name(name), version=version, metadata=data)
 
 
-def _parse_sdist(files: Mapping[str, bytes]) -> Distribution:
+def parse_sdist(files: Mapping[str, bytes]) -> Distribution:
+    """Take what PKG-INFO and pyproject.toml say, where they are."""
     requires: tuple[str, ...] = DEFAULT_BUILD_REQUIRES
     said = Distribution(name="", version="", metadata=b"")
     if (pyproject := files.get(PYPROJECT)) is not None:

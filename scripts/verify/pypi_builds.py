@@ -11,13 +11,14 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from scripts.channel.archive import BadArchiveError
+from scripts.channel.archive import LARGEST_INFO, BadArchiveError
 from scripts.channel.digest_cache import DigestCache
 from scripts.core.artifact import ArtifactKind
 from scripts.core.errors import Problem, finding_problem
+from scripts.core.files import read_regular
 from scripts.core.record import PypiRecord
 from scripts.core.redact import printable, redact, without_secrets
-from scripts.index.distribution import read_distribution
+from scripts.index.distribution import PYPROJECT, parse_sdist
 from scripts.index.file_classes import ChannelFiles
 from scripts.index.pypi_index import read_build_requires
 from scripts.lock.location import is_remote, local_path
@@ -84,7 +85,9 @@ def _projects(each: PackageSet) -> dict[PypiRecord, tuple[str, ...]]:
         folder = local_path(record.location, each.lock.root)
         with contextlib.suppress(OSError, BadArchiveError):
             if folder is not None and folder.is_dir():  # on a pipe one would wait
-                found[record] = read_distribution(folder).build_requires
+                own = folder / PYPROJECT
+                files = {PYPROJECT: read_regular(own, LARGEST_INFO)} if own.is_file() else {}
+                found[record] = parse_sdist(files).build_requires
     return found
 
 

@@ -394,20 +394,17 @@ def _for_pypi(
 
 
 def _render_requirements(artifacts: Iterable[Artifact], folder: Path) -> str:
-    """Write the file of requirements; what no page finds by name and version, by its place.
+    """Write the file of requirements; what is not called by name and version, by its place.
 
-    As an archive of a tag is, whatever package is in it: `v1.0.tar.gz`.
+    On a page, nobody finds it: an archive of a tag, whatever package is in it (`v1.0.tar.gz`).
     """
-    from packaging.utils import InvalidSdistFilename, parse_sdist_filename
-
     lines = []
     for each in artifacts:
         assert each.digest is not None  # it would not be tried
-        wanted = f"{each.name} @ {(folder / each.path).as_uri()}"
-        with contextlib.suppress(InvalidSdistFilename):
-            is_wheel = each.kind is ArtifactKind.WHEEL
-            if each.version and (is_wheel or parse_sdist_filename(each.path.name)[0] == each.name):
-                wanted = f"{each.name}=={each.version}"
+        called = pypi_name(f"{each.name}-{each.version}")
+        wanted = f"{each.name}=={each.version}"
+        if not (each.version and pypi_name(each.path.name).startswith(called)):
+            wanted = f"{each.name} @ {(folder / each.path).as_uri()}"
         lines.append(f"{wanted} --hash={each.digest.algorithm}:{each.digest.hex}\n")
     return "".join(sorted(lines))
 

@@ -81,13 +81,12 @@ def pypi_prefixes(
     for each in every:
         if is_remote(each.urls[0]):  # the second place of a direct URL is beside the first
             remote.setdefault(without_user(each.urls[0]), each.path)
-    found = dict(file_prefix(url, path) for url, path in remote.items())
-    asked = (*indexes, *find_links) if every else ()
-    for index in filter(None, {*(each.upstream for each in every), *asked}):
+    pages = {without_user(x): FILES / y for x in find_links if every and (y := index_folder(x))}
+    found = dict(file_prefix(url, path) for url, path in (remote | pages).items())
+    asked = {*(each.upstream for each in every), *(indexes if every else ())}
+    for index in filter(None, asked.difference(find_links)):
         base, folder = without_user(index), index_folder(index)
-        if folder is not None and index in find_links:
-            found |= dict([file_prefix(base, FILES / folder)])
-        elif folder is not None and not any(url.startswith(f"{base}/") for url in remote):
+        if folder is not None and not any(url.startswith(f"{base}/") for url in remote):
             found[base] = SIMPLE / folder
     return found | ({MAPPING_SERVICE: MAPPING.parents[1]} if every else {})
 
