@@ -370,8 +370,7 @@ def classify_files(
         else:
             kind = untracked
         kind.append(ChannelFile(path=path, size=status.st_size))
-    there, listed = {path for path, _ in files}, still_waiting(folder, users.state.removals, set())
-    locked = replace(users, last=None).named() if listed else set()
+    there, locked = {path for path, _ in files}, replace(users, last=None).named()
     return ChannelFiles(
         mirrored=tuple(mirrored),
         index=tuple(index),
@@ -380,7 +379,7 @@ def classify_files(
         untracked=tuple(untracked),
         others=tuple(each for path, each in indexed.items() if path in named),
         is_unbundled=users.state.is_unbundled,
-        is_behind=bool(users.state.lost) or any(each.path in locked for each in listed),
+        is_behind=bool(users.state.lost) or any(x.path in locked for x in users.state.removals),
     )
 
 

@@ -167,8 +167,8 @@ def read_retained(
 ) -> dict[PurePosixPath, list[PypiRecord]]:
     """Return the places of all that pages name and the lock does not, with their rows of it."""
     found: dict[PurePosixPath, list[PypiRecord]] = {}
-    files = (each for each in read_pages(folder, pypi, console) if each.path in pypi.there)
-    for record in (record for each in files for record in each.records):
+    records = (record for file in read_pages(folder, pypi, console) for record in file.records)
+    for record in records:
         for each in pypi_artifacts(record):
             if each.path in pypi.there:
                 found.setdefault(each.path, []).append(record)

@@ -145,8 +145,7 @@ def _waiting(
     Also what a rollback has put on the list and only other workspaces' locks name, or this one's
     last: no index that is made here names it.
     """
-    last = () if users.last is None else (each.path for each in users.last.artifacts)
-    left = frozenset(last)
+    left = {each.path for each in users.last.artifacts} if users.last else set()
     listed = waiting_files(folder, replace(users, last=None, others=()))
     again = (replace(each, dropped=None) if each.path in left else each for each in listed)
     return (*again, *removals_of(folder, dropping, None))
