@@ -317,8 +317,7 @@ def _lines_to_paste(
         found.append((each, base, mirror.url_of(folder)))
     indexes = [url for each in environments for url in each.indexes]
     links = [url for each in environments for url in each.find_links]
-    prefixes = pypi_prefixes(artifacts, indexes, links)
-    lines = {base: mirror.url_of(path) for base, path in prefixes.items()}
+    lines = {x: mirror.url_of(y) for x, y in pypi_prefixes(artifacts, indexes, links).items()}
     for _, base, target in found:
         is_short = mirror.layout is Layout.BY_CHANNEL and base.startswith(f"{ANACONDA}/")
         if is_short and target == f"{shown}{base.removeprefix(ANACONDA)}":

@@ -247,7 +247,7 @@ def _notes(
     records = [each for each in packages if isinstance(each, PypiRecord)]
     artifacts = [artifact for each in records for artifact in pypi_artifacts(each)]
     built = {each.name for each in artifacts if each.kind is ArtifactKind.SDIST}
-    built |= {x.name for each in diagnoses for x in each.rows.unmirrorable if x.kind is None}
+    built |= {x.name.split()[0] for y in diagnoses for x in y.rows.unmirrorable if x.kind is None}
     if built:
         yield named(_NOT_LOOKED_AT, "package", sorted(built))
     yield from undeclared_lines(environments)

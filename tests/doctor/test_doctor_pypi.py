@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tasks import doctor
-from tests.support.locks import EnvironmentRows, PlatformRows, write_lock
+from tests.support.locks import EnvironmentRows, PlatformRows, RawRow, write_lock
 from tests.support.pixi import find_pixi
 from tests.support.pypi_world import (
     DIRECT,
@@ -46,7 +46,7 @@ def _ask(
     return code, out, err
 
 
-def _lock_alone(world: PypiWorld, *rows: PypiRow) -> None:
+def _lock_alone(world: PypiWorld, *rows: PypiRow | RawRow) -> None:
     """Lock these for this machine, and leave the mirror as it is."""
     place = PlatformRows(name=world.platforms[0], rows=rows)
     environment = EnvironmentRows(channels=(CHANNEL,), platforms=(place,))
@@ -272,8 +272,13 @@ def test_what_is_built_over_there_is_not_looked_at(
     line = "not looked at: what sdists and folders of the project are built with: "
     line += "project, tiny-sdist"
     assert line in _ask(pypi_world, mirror, capsys)[1].splitlines()
+    project = RawRow(key="pypi", location="./", lines=("name: project", "version: 1.0.0"))
+    pure = pypi_rows(pypi_world.upstream, pypi_world.platforms[0])["pure"]
+    _lock_alone(pypi_world, pure, project)
+    alone = line.removesuffix(", tiny-sdist")
+    assert alone in _ask(pypi_world, mirror, capsys)[1].splitlines()
     # Control: a lock of wheels alone.
-    _lock_alone(pypi_world, pypi_rows(pypi_world.upstream, pypi_world.platforms[0])["pure"])
+    _lock_alone(pypi_world, pure)
     assert "not looked at" not in _ask(pypi_world, mirror, capsys)[1]
 
 
