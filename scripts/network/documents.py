@@ -197,15 +197,11 @@ def read_size(source: str, client: HttpClient, router: Router) -> int | None:
 
     What only rattler can ask for is downloaded. Raises DownloadError.
     """
-
-    def read(downloaded: Path) -> int:
-        return downloaded.stat().st_size
-
     return ask_or_rattler(
         source,
         router,
         lambda: client.size_of(source),
-        lambda: _by_rattler(source, router, read),
+        lambda: _by_rattler(source, router, lambda file: file.stat().st_size),
     )
 
 

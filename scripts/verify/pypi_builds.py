@@ -44,8 +44,7 @@ def find_unbuildable(
     None, too, of a folder of the project, which nobody builds here.
     """
     sdists = {x.path: x for x in selection.pypi_artifacts if x.kind is ArtifactKind.SDIST}
-    places = [x for one in selection.environments for x in one.platforms]
-    if not (sdists or any(each.pypi_left_out for each in places)):
+    if not (sdists or any(x.pypi_left_out for y in selection.environments for x in y.platforms)):
         return
     digests = DigestCache(workspace.place.digests, writes=False)
     requires = {
