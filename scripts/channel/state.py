@@ -213,7 +213,7 @@ def _kept_lock(place: ChannelPaths, url: str) -> Path:
 
 def write_channel(place: ChannelPaths, state: MirrorState) -> None:
     """Write the layout of the channel folder, who shares it, and a relayout under way."""
-    there = {x.parent for x in (place.state / WORKSPACES).glob(f"*/{_WORKSPACE}")}
+    there = {x.parent for x in (place.state / WORKSPACES).glob(f"*/{_LOCK}")}
     document: dict[str, Any] = {"layout": state.layout, "adopted": state.is_adopted}
     document["workspaces"] = sorted(each.name for each in there.union(state.lost))
     if state.before_relayout is not None:
@@ -264,12 +264,12 @@ def forget_workspace(place: ChannelPaths, workspace: WorkspaceState) -> None:
     """Remove a workspace from the state: what it alone names may be pruned from now on."""
     state = read_channel_state(place)
     with disk_errors(workspace.folder, GOES_ON, "written"):
-        # The lock first: alone, it would stand for a workspace of which the rest was lost.
+        # The lock first: alone, or on the list, it would stand for one of which the rest was lost.
         unlink(workspace.lock, missing_ok=True)
+        if state.layout is not None:
+            write_channel(place, state)
         unlink(workspace.folder / _WORKSPACE, missing_ok=True)
         remove_folder(workspace.folder)
-    if state.layout is not None:
-        write_channel(place, state)
 
 
 def _read_workspaces(folder: Path) -> tuple[tuple[WorkspaceState, ...], tuple[Path, ...]]:

@@ -439,20 +439,25 @@ def test_a_workspace_whose_state_is_lost_is_protected(
     assert set(before) - set(world.artifacts()) == {"noarch/b-1.0-0.conda"}
 
 
+@pytest.mark.parametrize(
+    ("done", "step", "code"),
+    [(0, "unlink", 0), (0, "write_channel", 0), (1, "unlink", 0), (0, "remove_folder", 2)],
+)
 def test_forgetting_that_was_killed_can_be_said_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, done: int, step: str, code: int
 ) -> None:
+    """Or it was done but for the folder; at no moment is it a workspace whose state is lost."""
     calls = itertools.count()
 
     def die(path: Path, *, missing_ok: bool = False) -> None:
-        if next(calls):
+        if next(calls) == done:
             raise KeyboardInterrupt
         unlink(path, missing_ok=missing_ok)
 
     with monkeypatch.context() as patched:
-        patched.setattr(state, "unlink", die)
+        patched.setattr(state, step, die if step == "unlink" else lambda *_: die(world.root))
         assert run("prune", world.one, "--forget", "two") == 130
-    assert run("prune", world.one, "--forget", "two") == 0
+    assert run("prune", world.one, "--forget", "two") == code
     assert run("prune", world.one, "--now") == 0
     assert not any(each.startswith("noarch/b-") for each in world.artifacts())
 
