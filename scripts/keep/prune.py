@@ -253,8 +253,7 @@ def adopt(workspace: Workspace, locks: Sequence[MirroredLock], console: Console)
     layout = users.state.layout or selection.layout
     for lost in filter(exists, users.state.lost):
         remove_folder(lost)
-    state = replace(users.state, layout=layout, is_adopted=True, lost=())
-    write_channel(workspace.place, state)
+    write_channel(workspace.place, replace(users.state, layout=layout, is_adopted=True, lost=()))
     now_retained = [f"  now retained, so that `prune` removes it: {x.path}" for x in files.retained]
     return Report(
         lines=(

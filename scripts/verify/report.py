@@ -56,6 +56,7 @@ class Results:
     still_offered: tuple[Mapping[str, Any], ...]
     """The retained artifacts that a solver would take before what is locked."""
     more_lines: tuple[str, ...]
+    """With whom it is shared, and what of the project itself cannot be built over there."""
     seconds: Mapping[Level, float]
     not_looked_at: tuple[str, ...]
     """The labels of locks; where there are any, one other alone was looked at."""
