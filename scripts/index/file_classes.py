@@ -370,7 +370,8 @@ def classify_files(
         else:
             kind = untracked
         kind.append(ChannelFile(path=path, size=status.st_size))
-    there, locked = {path for path, _ in files}, replace(users, last=None).named()
+    there, removals = {path for path, _ in files}, users.state.removals
+    locked = replace(users, last=None).named() if removals else set()
     return ChannelFiles(
         mirrored=tuple(mirrored),
         index=tuple(index),
@@ -379,7 +380,7 @@ def classify_files(
         untracked=tuple(untracked),
         others=tuple(each for path, each in indexed.items() if path in named),
         is_unbundled=users.state.is_unbundled,
-        is_behind=bool(users.state.lost) or any(x.path in locked for x in users.state.removals),
+        is_behind=bool(users.state.lost) or any(x.path in locked for x in removals),
     )
 
 
