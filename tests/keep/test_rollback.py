@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from scripts.channel.state import read_state
 from scripts.core.channel_paths import Layout
 from scripts.core.console import Console
 from scripts.core.report import human_size
+from scripts.index.publish import publish
 from scripts.keep import rollback as rollback_stage
 from scripts.keep.changes import known_before
 from scripts.keep.relayout import relayout
@@ -532,6 +534,34 @@ def test_what_a_killed_relayout_has_made_goes(
     assert made
     roll_back(mirror, first)
     assert read_state(workspace.place).before_relayout is None
+    assert set(mirror.waiting()) == made
+    assert mirror.prune("--now") == 0
+    assert mirror.contents() == before
+
+
+def test_what_a_killed_rollback_has_published_in_another_layout_goes(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever goes on with the lock instead, in the layout that is set, finds it on the list."""
+    flat, manifest = snapshots(mirror)[0], mirror.root / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8").replace('"flat"', '"by-channel"')
+    manifest.write_text(text, encoding="utf-8")
+    workspace, console = mirror.workspace, Console()
+    relayout(workspace, read_locks(workspace, console), console, drop_retained=False)
+    assert take_snapshot(workspace, console, made_by="mirror").problems == ()
+    assert mirror.prune("--now") == 0
+    before = mirror.contents()
+
+    def publish_and_die(*given: Any, **named: Any) -> None:
+        publish(*given, **named)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("scripts.keep.rollback.publish", publish_and_die)
+        assert run(mirror, rollback.main, "-q", flat.id) == 130
+    made = mirror.contents().keys() - before
+    assert "linux-64/repodata.json" in made
+    assert run(mirror, index.main, "-q") == 0
     assert set(mirror.waiting()) == made
     assert mirror.prune("--now") == 0
     assert mirror.contents() == before
