@@ -253,6 +253,7 @@ def plan_pypi(
         return PypiPlan(damaged=damaged)
     every = read_pages(folder, pypi, console, shared)
     named = [each for each in every if each.path in pypi.there]
+    absent = [each.path for each in every if each.path not in pypi.there]
     locked = {each.path for each in pypi.artifacts}
     sizes = {each.path: pypi.there[each.path].st_size for each in named}
     kept = [each for each in named if each.path not in locked]
@@ -277,7 +278,7 @@ def plan_pypi(
     return PypiPlan(
         files=outputs,
         problems=tuple(size_problem(x.path, x.size, sizes[x.path]) for x in wrong),
-        lost=tuple(x.path for x in every if not os.path.lexists(folder / x.path)),
+        lost=tuple(path for path in absent if not os.path.lexists(folder / path)),
         is_durable=bool(files.keys() - locked),
     )
 
