@@ -150,6 +150,7 @@ def _remove(place: Path, owner: IO[bytes]) -> None:
     if not os.path.lexists(work):
         with contextlib.suppress(OSError):
             _unlink(place / _OWNER, owner)
+            owner.close()  # NFS and FUSE keep an open file there, under another name
             place.rmdir()
 
 

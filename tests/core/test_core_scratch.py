@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -75,6 +76,29 @@ def test_a_file_system_that_takes_no_folder_is_not_asked_forever(tmp_path: Path)
 
     assert run("/proc").stderr.splitlines()[-1].startswith("FileNotFoundError: ")
     assert run(str(tmp_path)).stdout == "True\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="tells which files are open")
+def test_a_disk_that_keeps_what_is_open_is_left_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS and FUSE rename a removed file that is open: mocked, as no such disk is at hand."""
+
+    def rmdir(path: Path) -> None:
+        targets = [os.path.realpath(each) for each in Path("/proc/self/fd").iterdir()]
+        if any(each.startswith(f"{path}/") for each in targets):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
+        remove(path)
+
+    remove = Path.rmdir
+    monkeypatch.setattr(Path, "rmdir", rmdir)
+    with scratch_folder(tmp_path) as folder:
+        (folder / "a").touch()
+        with (folder.parent / "open").open("wb"):  # control
+            (folder.parent / "open").unlink()
+            with pytest.raises(OSError, match="not empty"):
+                folder.parent.rmdir()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_may_be_renamed_away(tmp_path: Path) -> None:
