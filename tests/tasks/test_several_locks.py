@@ -823,7 +823,7 @@ def test_a_wheel_that_is_gone_beside_both_locks_is_missing(
         f"error: _pypi/files/local/wheels/{name}: is missing beside both locks that name it, so"
         " that nobody can compare it\n"
         f"  one    no file from ./wheels/{name}, of mirror\n"
-        f"  other  no file from {several.root}/lone/wheels/{name}, of ../lone/team.lock\n"
+        f"  other  no file from {wheels[1].path}, of ../lone/team.lock\n"
         "help: put the same file beside both, or leave one of them out of `locks` under"
         " [tool.pixi-mirror]\n"
     )
