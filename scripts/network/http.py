@@ -196,6 +196,8 @@ class HttpClient:
 
     def _send(self, route: Route, headers: Mapping[str, str], method: str) -> requests.Response:
         request = requests.PreparedRequest()
+        if "\\" in urlsplit(route.url).netloc:  # urllib3 would ask another host: `http://it\\@host`
+            raise DownloadError(ErrorKind.BAD_URL, "its URL has a backslash in its host")
         try:
             request.prepare(method, route.url, {**_HEADERS, **headers, **route.headers})
             is_insecure = route.url.lower().startswith(self._insecure)

@@ -452,6 +452,23 @@ def test_a_redirect_to_another_host_gets_no_credentials(world: World, tmp_path: 
     assert world.upstream.requests[0].headers["authorization"] == "Bearer s3cret"
 
 
+def test_a_redirect_to_what_looks_like_the_same_host(world: World, tmp_path: Path) -> None:
+    """Behind the backslash is the host for Python, and a path for who asks."""
+    host = world.upstream.url.removeprefix("http://")
+    with Upstream(world.upstream.folder) as other:
+        world.upstream.always("*.conda", redirect(f"{other.url}\\@{host}/ch/noarch/{NAME}"))
+        with pytest.raises(DownloadError) as caught:
+            world.download()
+        assert other.requests == []
+    assert caught.value.kind is ErrorKind.REDIRECT
+    assert caught.value.text == "redirected to what is no URL"
+    assert_nothing_placed(world)
+    # Control: a backslash in the path is one.
+    world.upstream.behave()
+    world.upstream.once("*.conda", redirect(f"/ch\\/../ch/noarch/{NAME}"))
+    assert_right(world, world.download())
+
+
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
