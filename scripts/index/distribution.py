@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from email.message import Message
 from pathlib import Path, PurePosixPath
 from typing import IO, Final, cast
 
@@ -173,11 +174,16 @@ def _decompressed(raw: IO[bytes], head: bytes) -> AbstractContextManager[IO[byte
     return raw
 
 
-def _parse_metadata(data: bytes, source: str) -> Distribution:
-    from packaging.metadata import parse_email
+def metadata_fields(data: bytes) -> Message:
+    """Parse the headers of METADATA or PKG-INFO alone: below them packaging < 26.3 may stumble."""
+    from email.parser import HeaderParser  # most locks have no such row
 
-    fields, _ = parse_email(data)
-    name, version = fields.get("name"), fields.get("version")
+    return HeaderParser().parsestr(data.decode("utf-8", "replace"))
+
+
+def _parse_metadata(data: bytes, source: str) -> Distribution:
+    fields = metadata_fields(data)
+    name, version = fields["Name"], fields["Version"]
     if not name or not version:
         raise BadArchiveError(f"its {source} has no {'Version' if name else 'Name'}")
     return Distribution(name=pypi_name(name), version=version, metadata=data)

@@ -14,7 +14,7 @@ from typing import Final
 
 from scripts.channel.archive import BadArchiveError
 from scripts.core.artifact import Artifact
-from scripts.index.distribution import read_distribution
+from scripts.index.distribution import metadata_fields, read_distribution
 
 _CLASSIFIER: Final = "License :: "
 _LONGEST: Final = 60  # characters of a name of a licence; longer is its text
@@ -26,17 +26,12 @@ def parse_license(metadata: bytes) -> str | None:
 
     `OSI Approved :: MIT License` of a classifier is written `MIT License`.
     """
-    from packaging.metadata import parse_email
-
-    fields, unparsed = parse_email(metadata)
-    # Which it is where an older release of packaging does not know the field.
-    expression = [fields.get("license_expression"), *unparsed.get("license-expression", ())]
-    said = next((each for each in expression if isinstance(each, str) and each), None)
-    if said is not None:
+    fields = metadata_fields(metadata)
+    if said := fields["License-Expression"]:
         return _one_line(said)
-    classifiers = (each for each in fields.get("classifiers", ()) if each.startswith(_CLASSIFIER))
-    named = [each.rpartition(" :: ")[2] for each in classifiers]
-    text = (fields.get("license") or "").strip()
+    classifiers = fields.get_all("Classifier", ())
+    named = [x.rpartition(" :: ")[2] for x in classifiers if x.startswith(_CLASSIFIER)]
+    text = (fields["License"] or "").strip()
     is_name = len(text) <= _LONGEST and "\n" not in text and text.lower() not in _UNKNOWN
     if is_name or (text.lower() not in _UNKNOWN and not named):
         return _one_line(text.splitlines()[0])

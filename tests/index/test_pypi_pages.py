@@ -528,6 +528,15 @@ def test_what_is_untracked_is_left_alone(
     assert not stray.path.exists()
 
 
+def test_metadata_whose_description_is_no_text(mirror: Mirror, tmp_path: Path) -> None:
+    """The module of packaging before 26.3 ends with an AssertionError for it."""
+    head = b"Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n"
+    kind = b"Content-Type: multipart/mixed; boundary=x\n\n--x\n\nName: other\n--x--\n"
+    mirror.lock([row(tmp_path, TinyWheel(name="tiny", metadata=head + kind))])
+    mirror.index()
+    assert "_pypi/index/tiny/index.html" in pages(mirror)
+
+
 def test_another_package_than_the_lock_says_is_refused(mirror: Mirror, tmp_path: Path) -> None:
     wheel = TinyWheel(name="tiny", metadata=b"Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
     one = row(tmp_path, wheel)

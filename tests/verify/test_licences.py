@@ -37,6 +37,8 @@ MIT = "Classifier: License :: OSI Approved :: MIT License\n"
         ("License: Copyright me\n        All rights reserved.\n" + MIT, "MIT License"),
         ("License: Copyright me\n        All rights reserved.\n", "Copyright me"),
         (f"License: {'long ' * 40}\n", f"{'long ' * 11}long…"),
+        # What is below the headers says nothing, and need not be what they say.
+        ("License: Größe\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\nx\n", "Größe"),
     ],
 )
 def test_what_metadata_says(fields: str, expected: str | None) -> None:
