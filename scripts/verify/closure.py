@@ -12,8 +12,8 @@ from dataclasses import astuple
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
 
-from scripts.core.errors import Problem, finding_problem
-from scripts.core.rattler_child import call_rattler
+from scripts.core.errors import Problem, finding_problem, usage_error
+from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.redact import printable, redact, without_secrets
 from scripts.core.report import Json, listed
 from scripts.core.scratch import scratch_folder
@@ -87,7 +87,13 @@ def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> Le
             "sets": [_question(each) for each in sets],
         }
         environment = sandbox_environment(scratch / "home", certificates())
-        reply: Any = call_rattler("prove_closed", arguments, environment)
+        try:
+            reply: Any = call_rattler("prove_closed", arguments, environment)
+        except RattlerRefusedError as error:  # a name or version that is none
+            subject = ", ".join(dict.fromkeys(each.lock.location for each in sets))
+            message = f"py-rattler refuses what is in it or its manifest: {error}"
+            help_ = "correct it in the manifest, then `pixi lock`"
+            raise usage_error(subject, message, help=help_) from None
     of_pypi = prove_pypi(sets)
     said = ((each, place) for place, (problems, _) in of_pypi.items() for each in problems)
     findings = (*_findings(sets, reply, uses), *grouped(Level.CLOSURE, said))

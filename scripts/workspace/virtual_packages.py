@@ -199,11 +199,11 @@ def is_unix(subdir: str) -> bool:
     return is_known_subdir(subdir) and subdir.partition("-")[0] not in _NOT_UNIX
 
 
-def version_key(package: str) -> tuple[tuple[tuple[int, str], ...], str]:
+def version_key(package: str) -> tuple[tuple[tuple[float, str], ...], str]:
     """Order virtual packages of one name by version; `2.28` and `2.28.0` are the same."""
     parsed = parse_virtual_package(package)
     parts = [
-        (int(part), "") if part.isdecimal() else (-1, part)
+        (float(part), "") if part.isdecimal() else (-1, part)  # an int takes 4300 digits at most
         for part in re.findall(r"\d+|[a-z]+", parsed.version.lower())
     ]
     while parts and parts[-1] == (0, ""):

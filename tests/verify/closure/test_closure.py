@@ -15,7 +15,7 @@ import pytest
 from scripts.channel.locks import read_locks
 from scripts.channel.selection import read_selection
 from scripts.core.console import Console
-from scripts.core.errors import Problem
+from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
 from scripts.lock.select import Selection
@@ -405,6 +405,25 @@ def test_recorded_virtual_packages_are_what_pixi_makes_of_them(world: World) -> 
         "linux-64/a-1.0-0.conda requires __archspec 0, which is not met, __archspec=1=x86_64",
         "linux-64/a-1.0-0.conda requires __own, which is not met, no __own",
     ]
+
+
+@pytest.mark.parametrize("version", ["~", "9" * 5000])
+@pytest.mark.parametrize("where", ["lock", "manifest"])
+def test_a_virtual_package_of_no_version(world: World, where: str, version: str) -> None:
+    asked = f'[system-requirements]\ncuda = "{version}"\n' if where == "manifest" else ""
+    locked = (f"__cuda={version}",) if where == "lock" else ()
+    world.write(asked, environment(row("a"), virtual_packages=locked))
+    with pytest.raises(MirrorError) as raised:
+        world.problems()
+    [problem] = raised.value.problems
+    assert (problem.subject, problem.code) == ("pixi.lock", ExitCode.USAGE)
+    assert problem.message.startswith(
+        f"py-rattler refuses what is in it or its manifest: malformed version string '{version}'"
+    )
+    assert problem.help == "correct it in the manifest, then `pixi lock`"
+    # Control: the largest that it takes.
+    world.write("", environment(row("a"), virtual_packages=(f"__cuda={2**64 - 1}",)))
+    assert world.problems() == []
 
 
 def test_another_libc_takes_the_place_of_glibc(world: World) -> None:
