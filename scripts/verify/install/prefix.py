@@ -146,8 +146,8 @@ def _compare(prefix: Path, installed: str, expected: str | None) -> _Fault | Non
         return installed, expected, None
     if expected is None:
         return None
-    try:
-        found = hash_file(path, "sha256")
+    try:  # an artifact's link may lead to a device, which has no end
+        found = hash_file(path, "sha256") if path.is_file() else "unreadable: not a file"
     except OSError as error:
         found = f"unreadable: {error.strerror}"
     return None if found == expected else (installed, expected, found)

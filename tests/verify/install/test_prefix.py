@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -80,6 +81,21 @@ def test_what_did_not_arrive_is_named(tmp_path: Path) -> None:
         f"  differs  share/b (sha256 {A}, not {B})\n"
         "  missing  etc/c"
     )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no devices in folders")
+def test_a_link_to_a_device_is_not_read(tmp_path: Path) -> None:
+    """What was packed as a link, though its list says a file: /dev/zero would be read forever."""
+    prefix, artifacts = _install(tmp_path / "prefix", PACKAGE), _artifacts(tmp_path, PACKAGE)
+    (prefix / "share" / "b").unlink()
+    (prefix / "share" / "b").symlink_to(os.devnull)
+    (problem,) = _check(prefix, tmp_path, artifacts)
+    assert problem.details == (("differs", f"share/b (sha256 unreadable: not a file, not {B})"),)
+    # Control: conda may make links to the files themselves.
+    (tmp_path / "b").write_bytes(b"b")
+    (prefix / "share" / "b").unlink()
+    (prefix / "share" / "b").symlink_to(tmp_path / "b")
+    assert _check(prefix, tmp_path, artifacts) == ()
 
 
 def test_very_many_are_counted(tmp_path: Path) -> None:
