@@ -13,6 +13,10 @@ _USER_INFO: Final = re.compile(r"://[^/?#]*@")
 _RAW_PASSWORD: Final = re.compile(r"://[^/?#@\[:]*:(?![0-9]*[/?#])[^/?#@]*[/?#].*\Z", re.DOTALL)
 # Punctuation and quotes behind a URL are kept. Behind `[mirrors]`, pixi asks for `%3F`.
 _QUERY: Final = re.compile(r"(?:\?|%3[Ff])[^#]*[^#'\"<>(),.;:\[\]{}]")
+# From the first part of a fragment that may be a secret (`#access_token=…`) to its end.
+_FRAGMENT: Final = re.compile(
+    r"([#&](?!(?:sha[0-9]+|md5|egg|subdirectory)=)[^#&=/]*=)[^#]*[^#'\"<>(),.;:\[\]{}]"
+)
 # anaconda.org's tokens (conda/core/url.py); `/t/` stays, as rattler's redaction keeps it.
 _TOKEN: Final = re.compile(r"/(?:t|%74)/[^/?#]*[^/?#'\"<>(),.;:\[\]{}]")
 _BARE_TOKEN: Final = re.compile(r"(?<![^\s'\"(=])/t/[^/\s?#'\"<>]+")
@@ -48,7 +52,7 @@ def printable(text: str, kept: str = "") -> str:
 
 
 def redact(text: str) -> str:
-    """Hide user names, passwords, tokens and query strings of every URL within a text.
+    """Hide user names, passwords, tokens, query strings and fragments of every URL within a text.
 
     A query string may be a signature (`?sig=…`), so it is hidden whole.
     """
@@ -61,7 +65,7 @@ def _redacted(match: re.Match[str]) -> str:
     before, at, after = match[0].rpartition("@")
     url = _RAW_PASSWORD.sub(f"://{HIDDEN}", before) + at + after if at else after
     url = _USER_INFO.sub(f"://{HIDDEN}@", url)
-    url = _QUERY.sub(f"?{HIDDEN}", url)
+    url = _FRAGMENT.sub(rf"\1{HIDDEN}", _QUERY.sub(f"?{HIDDEN}", url))
     return _TOKEN.sub(f"/t/{HIDDEN}", url)
 
 

@@ -82,7 +82,7 @@ def _not_here(subject: str) -> Problem:
 
 
 def secrets_in(name: str, data: bytes) -> list[Problem]:
-    """Find URLs with a user, a password, a token or a query: the first of them is told, hidden."""
+    """Find URLs with what `redact` hides: the first of them is told, hidden."""
     for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
         plain = _NO_SECRET.sub("", _OF_REPOSITORY.sub(r"\1", line))
         hidden = redact(plain)

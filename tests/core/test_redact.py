@@ -51,8 +51,10 @@ def urls(draw: st.DrawFn) -> tuple[str, tuple[str, ...]]:
     query = f"?{draw(st.sampled_from(['', 'sig=', 'a=b&sig=']))}" if draw(st.booleans()) else ""
     if query:
         query += secret(QUERIES)
+    fragment = draw(st.sampled_from(["", "#sha256=00ff", "#token=", "#egg=x&a="]))
+    if fragment.endswith(("token=", "a=")):
+        fragment += secret(QUERIES)
     assume(found)
-    fragment = draw(st.sampled_from(["", "#sha256=00ff"]))
     url = f"{draw(SCHEMES)}://{info}{draw(HOSTS)}{token}{draw(PATHS)}{query}{fragment}"
     return url, tuple(found)
 

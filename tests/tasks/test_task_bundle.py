@@ -253,6 +253,23 @@ def test_a_token_stays_at_home(
         shutil.rmtree(far)
 
 
+def test_a_fragment_may_be_a_secret(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, out = mirror.root / "pixi.toml", tmp_path / "out"
+    before = manifest.read_text(encoding="utf-8")
+    # Control: what is known to be none.
+    for name, code in ((f"sha256={64 * '0'}&egg", 0), ("egg=x&access_token", 2)):
+        manifest.write_text(f"{before}# https://example.org/x#{name}={TOKEN}\n", encoding="utf-8")
+        assert run(index, mirror, "-q") == 0
+        capsys.readouterr()
+        assert run(bundle, mirror, str(out), "--full", "--with-locks") == code
+        shutil.rmtree(out, ignore_errors=True)
+    said = capsys.readouterr().err
+    assert "https://example.org/x#egg=x&access_token=********\n" in said
+    assert TOKEN not in said
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
 def test_progress_is_shown_on_a_terminal(mirror: Mirror, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tasks.bundle", "--manifest-path", str(mirror.root), "--full"]
