@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from scripts.core.artifact import Artifact, ArtifactKind
-from scripts.core.record import PypiRecord, Record
+from scripts.core.record import PypiRecord
 from scripts.lock.model import LockedPackage
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.python_markers import locked_python, python_markers
@@ -45,6 +46,7 @@ _UV_PLATFORMS: Final = {
     "win-arm64": "aarch64-pc-windows-msvc",
 }
 _UV_GLIBCS: Final = (17, 28, *range(31, 41))
+# Of what a free-threaded Python depends on.
 _FREE_THREADED: Final = re.compile(r"python_abi .*cp\d{3}t")
 
 
@@ -61,6 +63,7 @@ class PythonPlatform:
     """Of all wheels that fit."""
     shown: str
     """The platform tag that fits best, for people."""
+    is_free_threaded: bool
     uv_platform: str | None
     """What uv calls the platform; None: it has no word for it."""
     uv_variables: tuple[tuple[str, str], ...] = ()
@@ -71,6 +74,9 @@ def uv_obstacle(python: PythonPlatform | str) -> str | None:
     """Say why uv cannot be asked for a place; None: it can."""
     if isinstance(python, str):
         return python
+    # It is told a version alone: all else uv takes from the Python that it asks, which is ours.
+    if python.is_free_threaded != bool(sysconfig.get_config_var("Py_GIL_DISABLED")):
+        return "of this Python and the locked one, one is free-threaded, and uv goes by this one"
     return None if python.uv_platform else f"uv has no word for {python.subdir}, as it is locked"
 
 
@@ -103,13 +109,15 @@ def python_platform(
     machine = _WHEEL_MACHINES.get(subdir, markers["platform_machine"])
     versions = {each.name: each.version for each in virtual_packages}
     python = (int(major), int(minor))
+    is_free = any(_FREE_THREADED.match(each) for each in record.depends)
     platforms = list(_platform_tags(subdir.partition("-")[0], machine, versions))
     return PythonPlatform(
         version=record.version,
         subdir=subdir,
         markers=markers,
-        tags=frozenset(_tags(python, _abi(python, record), platforms)),
+        tags=frozenset(_tags(python, platforms, is_free=is_free)),
         shown=next(iter(platforms), subdir),
+        is_free_threaded=is_free,
         uv_platform=uv_platform(subdir, versions),
         uv_variables=(("MACOSX_DEPLOYMENT_TARGET", versions["__osx"]),)
         if "__osx" in versions
@@ -117,15 +125,10 @@ def python_platform(
     )
 
 
-def _abi(python: tuple[int, int], record: Record) -> str:
-    """Name its ABI as wheels do; a free-threaded one needs another `python_abi`."""
-    is_free = any(_FREE_THREADED.match(each) for each in record.depends)
-    return f"cp{python[0]}{python[1]}{'m' if python < (3, 8) else ''}{'t' if is_free else ''}"
-
-
-def _tags(python: tuple[int, int], abi: str, platforms: Sequence[str]) -> Iterator[Tag]:
+def _tags(python: tuple[int, int], platforms: Sequence[str], *, is_free: bool) -> Iterator[Tag]:
     from packaging.tags import compatible_tags, cpython_tags
 
+    abi = f"cp{python[0]}{python[1]}{'m' if python < (3, 8) else ''}{'t' if is_free else ''}"
     yield from cpython_tags(python, abis=[abi], platforms=platforms)
     yield from compatible_tags(python, f"cp{python[0]}{python[1]}", platforms=platforms)
 

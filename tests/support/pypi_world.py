@@ -164,9 +164,18 @@ def _fill(world: PypiWorld) -> None:
     world.mirror.index()
 
 
-def relock(world: PypiWorld, *rows: RawRow | PypiRow, far: str | None = None) -> None:
-    """Lock python and these for this machine alone, or for a far one, and mirror them."""
-    subdir, python = world.platforms[0], TinyPackage(name="python", version="3.11.7")
+def relock(
+    world: PypiWorld,
+    *rows: RawRow | PypiRow,
+    far: str | None = None,
+    depends: tuple[str, ...] = (),
+) -> None:
+    """Lock python and these for this machine alone, or for a far one, and mirror them.
+
+    `depends` is what a far python depends on.
+    """
+    subdir = world.platforms[0]
+    python = TinyPackage(name="python", version="3.11.7", depends=depends)
     written = python_stand_in(world.upstream, subdir)
     if far is not None:
         subdir, written = far, replace(python, subdir=far).write(world.upstream)

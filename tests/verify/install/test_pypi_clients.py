@@ -224,6 +224,20 @@ def test_of_other_machines_the_whole_version_of_python_counts(
     assert pypi_world.verify(*INSTALL, client) == code
 
 
+@pytest.mark.parametrize("client", [UV])
+def test_wheels_of_a_free_threaded_python_are_not_installed_by_another(
+    client: str, pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are refused by uv wherever the Python that it asks is of another kind."""
+    wheel = TinyWheel(name="tiny", tags="cp311-cp311t-win_amd64").write(pypi_world.upstream)
+    for depends, code in ((), 1), (("python_abi 3.11.* *_cp311t",), 0):
+        row = PypiRow(written=wheel, index=INDEX)
+        relock(pypi_world, row, far="win-64", depends=depends)
+        assert pypi_world.loud(*INSTALL, client) == code
+    reason = "of this Python and the locked one, one is free-threaded, and uv goes by this one"
+    assert f"not installed by uv: default/win-64; {reason}\n" in capsys.readouterr().out
+
+
 def test_what_was_not_installed_is_not_named_with_what_was(
     pypi_world: PypiWorld,
     monkeypatch: pytest.MonkeyPatch,

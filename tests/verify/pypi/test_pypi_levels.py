@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sysconfig
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +27,15 @@ from tasks import verify as verify_task
 from tests.support.packages import TinyPackage
 from tests.support.uv import uv_release
 from tests.support.wheels import TinySdist, TinyWheel
-from tests.verify.pypi.conftest import DIRECT, LINUX, MANIFEST, PACKAGES, WINDOWS, PypiWorld
+from tests.verify.pypi.conftest import (
+    DIRECT,
+    LINUX,
+    MANIFEST,
+    PACKAGES,
+    PLATFORMS,
+    WINDOWS,
+    PypiWorld,
+)
 
 LEVELS = ("files", "archives", "index", "closure", "solve")
 LIB = "tiny_lib-1.1-py3-none-any.whl"
@@ -444,6 +453,27 @@ def test_what_solve_cannot_ask_is_not_proven(
     open_ = "its PyPI packages (there is no uv)"
     assert [x["not-proven"] for x in told["solved"]] == [[open_]] * 2
     assert reported() == [f"{start}/{each}: {open_}" for each in ("linux-64", "win-64")]
+
+
+def test_a_free_threaded_python_is_none_to_ask_uv_of_from_another(
+    world: PypiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What uv knows are wheels for Pythons of the kind that this one is."""
+    there = sysconfig.get_config_var
+    native = {
+        f"native {name}": TinyWheel(name="tiny-native", tags=f"cp311-cp311t-{tag}")
+        for name, tag in PLATFORMS.items()
+    }
+    with_gil = world.remade(**native)
+    assert with_gil.found("solve") == [(place, UNSOLVED) for place in PLATFORMS]
+    free = dataclasses.replace(world, python_depends=("python_abi * *_cp311t",))
+    code, told = free.remade(**native).verify("solve")
+    reason = "of this Python and the locked one, one is free-threaded, and uv goes by this one"
+    assert code == 0
+    assert [x["not-proven"] for x in told["solved"]] == [[f"its PyPI packages ({reason})"]] * 2
+    free_one = {"Py_GIL_DISABLED": 1}
+    monkeypatch.setattr("sysconfig.get_config_var", lambda x: free_one.get(x, there(x)))
+    assert free.found("solve") == [(place, UNSOLVED) for place in PLATFORMS]
 
 
 @pytest.mark.parametrize("key", ["app", "sdist"])
