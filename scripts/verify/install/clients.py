@@ -181,9 +181,16 @@ def _pypi_skip_reason(job: InstallJob) -> str | None:
         return job.pypi_obstacle
     if unhashed := sorted(each.name for each in job.pypi_files if each.digest is None):
         return f"nobody knows a hash of {', '.join(unhashed)}"
-    if job.wheels_only and not job.pypi_files:
-        return "it has no wheels, but sdists, which are built where they are installed"
-    return None
+    if job.wheels_only:
+        none = "it has no wheels, but sdists, which are built where they are installed"
+        return None if job.pypi_files else none
+    from packaging.tags import platform_tags
+
+    # They go by the machine that they run on, whatever libc or system the locked one has.
+    here = {"any", *platform_tags()}
+    wheels = [each.path for each in job.pypi_files if each.kind is ArtifactKind.WHEEL]
+    other = [x.name for x in wheels if here.isdisjoint(x.stem.rpartition("-")[2].split("."))]
+    return f"this machine takes no {min(other)}" if other else None
 
 
 def install_with(

@@ -46,7 +46,7 @@ class InstallJob:
     overrides: tuple[tuple[str, str], ...] = ()
     """The `CONDA_OVERRIDE_*` variables that stand for them."""
     manifest_platform: str | None = None
-    """The manifest's name for the platform where several have this subdir."""
+    """The manifest's name for the platform where several have this subdir, or it is a musl's."""
     pypi: tuple[Artifact, ...] = ()
     """Wheels and sdists, all places of each."""
     builders: tuple[Artifact, ...] = ()
@@ -148,7 +148,9 @@ def _job(
     if not isinstance(planned.declared, str):
         manifest, environment, platform = planned.declared
         required = (*map(repr, wanted), channel_priority(manifest, environment))
-        if sum(each.subdir == rows.platform.subdir for each in manifest.platforms) > 1:
+        # No variable makes pixi take this machine's libc for another one.
+        is_musl = any(each.startswith("__musl=") for each in platform.virtual_packages)
+        if is_musl or sum(x.subdir == rows.platform.subdir for x in manifest.platforms) > 1:
             name = platform.name
     declared = declared_packages(rows, platform)
     return InstallJob(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import platform
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -236,6 +238,43 @@ def test_wheels_of_a_free_threaded_python_are_not_installed_by_another(
         assert pypi_world.loud(*INSTALL, client) == code
     reason = "of this Python and the locked one, one is free-threaded, and uv goes by this one"
     assert f"not installed by uv: default/win-64; {reason}\n" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one libc")
+@pytest.mark.parametrize("client", [UV, PIP, PIXI])
+def test_wheels_of_a_system_that_this_machine_is_not(
+    client: str, pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the platform that it is told goes pixi, by the machine the others."""
+    here, root = pypi_world.platforms[0], pypi_world.mirror.root
+    wheel = TinyWheel(name="tiny", tags=f"py3-none-musllinux_1_1_{platform.machine()}")
+    relock(pypi_world, PypiRow(written=wheel.write(pypi_world.upstream), index=INDEX))
+    (root / "pixi.toml").write_text(
+        f'[workspace]\nname = "w"\nchannels = ["conda-forge"]\nplatforms = ["{here}"]\n\n'
+        f'[dependencies]\npython = "*"\n\n[pypi-options]\nindex-url = "{INDEX}"\n\n'
+        '[pypi-dependencies]\ntiny = "*"\n',
+        encoding="utf-8",
+    )
+    assert pypi_world.loud(*INSTALL, client) == (client == "pixi")
+    edits = {
+        root / "pixi.toml": {f'["{here}"]': f'[{{ platform = "{here}", __musl = "1.2" }}]'},
+        root / "pixi.lock": {
+            f"- name: {here}\n": f"- name: p1\n  subdir: {here}\n",
+            "  virtual-packages: []\n": "  virtual-packages:\n  - __musl=1.2\n",
+            f"      {here}:\n": "      p1:\n",
+        },
+    }
+    for file, changes in edits.items():
+        text = file.read_text("utf-8")
+        for old, new in changes.items():
+            assert old in text
+            text = text.replace(old, new)
+        file.write_text(text, encoding="utf-8")
+    capsys.readouterr()
+    assert pypi_world.loud(*INSTALL, client) == 0
+    out, _ = capsys.readouterr()
+    said = f"not installed by {client}: default/p1; this machine takes no {wheel.file_name}\n"
+    assert (said in out, "install ✓ (pixi)" in out) == (client != "pixi", client == "pixi")
 
 
 def test_what_was_not_installed_is_not_named_with_what_was(
