@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from scripts.core.redact import without_secrets
 
@@ -49,6 +49,11 @@ def channel_folder(url: str) -> str:
     password, token, colon, `.` or `..`.
     """
     return "/".join(_segments(url)) or "channel"
+
+
+def is_conda_forge(channel: str | None) -> bool:
+    """Tell whether pixi takes a channel for conda-forge (crates/pypi_mapping/src/channel.rs)."""
+    return urlsplit(channel or "").path.startswith("/conda-forge")
 
 
 def names_folder(url: str) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from scripts.core.artifact import Artifact
-from scripts.core.channel_url import PYPI_FOLDER, mirror_path_segments
+from scripts.core.channel_url import PYPI_FOLDER, is_conda_forge, mirror_path_segments
 from scripts.core.errors import MirrorError
 from scripts.core.pep508 import pypi_name
 from scripts.core.record import PypiRecord
@@ -344,8 +344,7 @@ def render_mapping(artifacts: Iterable[Artifact], before: Mapping[str, str | Non
         if purls is None or (purls and not found):
             continue
         name = unquote(found[0].partition("?")[0].partition("@")[0]) if found else None
-        is_conda_forge = (artifact.upstream or "").endswith("/conda-forge")
-        is_guess = bool(found) and "?" not in found[0] and is_conda_forge
+        is_guess = bool(found) and "?" not in found[0] and is_conda_forge(artifact.upstream)
         if is_guess and name == pypi_name(artifact.name):
             names.pop(artifact.name, None)
         else:

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from scripts.core.artifact import Artifact, artifact_of
-from scripts.core.channel_url import PYPI_FOLDER, mirror_path_segments
+from scripts.core.channel_url import PYPI_FOLDER, is_conda_forge, mirror_path_segments
 from scripts.core.errors import Problem, raise_problems, usage_error, usage_problem
 from scripts.core.pep508 import parse_version, pypi_name
 from scripts.core.record import PypiRecord
@@ -181,8 +181,7 @@ def conda_pypi_names(package: LockedPackage) -> tuple[str, ...]:
     """
     purls = package.record.purls
     if purls is None:
-        is_of_conda_forge = (package.channel or "").rstrip("/").endswith("/conda-forge")
-        return (pypi_name(package.name),) if is_of_conda_forge else ()
+        return (pypi_name(package.name),) if is_conda_forge(package.channel) else ()
     return purl_names(purls)
 
 

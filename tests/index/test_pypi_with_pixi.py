@@ -54,6 +54,7 @@ EXTRAS = (
     "tiny-color>=1 ; extra == 'color'",
     "tiny-win ; sys_platform == 'win32'",
     "numpy>=2",
+    "python-abi>=3",  # which nobody maps: pixi guesses it, of conda-forge alone
 )
 HOSTS = ("pypi.example.org", "other.example.org", "files.example.org", "downloads.example.org")
 
@@ -128,13 +129,15 @@ def locked(pixi: Pixi, root: Path) -> bytes:
     return (root / "pixi.lock").read_bytes()
 
 
-@pytest.fixture
-def mirror(tmp_path: Path) -> Mirror:
+@pytest.fixture(params=["conda-forge"])
+def mirror(request: pytest.FixtureRequest, tmp_path: Path) -> Mirror:
     """A workspace locked by pixi from upstream by its own hosts, then mirrored."""
+    channel = request.param
     upstream, root = tmp_path / "upstream", tmp_path / "workspace"
     sha256 = write_pypi(upstream, root)
-    write_conda(upstream / "conda.anaconda.org/conda-forge")
-    (root / "pixi.toml").write_text(MANIFEST % sha256, encoding="utf-8")
+    write_conda(upstream / "conda.anaconda.org" / channel)
+    manifest = MANIFEST.replace("conda-forge", channel) % sha256
+    (root / "pixi.toml").write_text(manifest, encoding="utf-8")
     hosts = ("conda.anaconda.org", "conda-mapping.prefix.dev", *HOSTS)
     with Upstream(upstream) as server:
         pixi = led_to(tmp_path / "home", {f"https://{x}": f"{server.url}/{x}" for x in hosts})
@@ -147,11 +150,12 @@ def mirror(tmp_path: Path) -> Mirror:
 
 def lock_from(mirror: Mirror, home: Path) -> tuple[bytes, list[str]]:
     """Lock with the mirror alone and empty caches; return what it asked for, too."""
+    (channel,) = mirror.selection.locks[0].environments[0].channels
     with Upstream(mirror.folder) as server:
         pypi = f"{server.url}/{PYPI_FOLDER}"
         indexes = {each: f"{pypi}/simple/{each.partition('//')[2]}" for each in (PYPI, OTHER)}
         mirrors = {
-            "https://conda.anaconda.org/conda-forge": server.url,
+            channel: server.url,
             "https://conda-mapping.prefix.dev": f"{pypi}/mapping",
             **indexes,
             **{f"https://{each}": f"{pypi}/files/{each}" for each in HOSTS[1:]},
@@ -159,6 +163,7 @@ def lock_from(mirror: Mirror, home: Path) -> tuple[bytes, list[str]]:
         return locked(led_to(home, mirrors), mirror.root), list(server.paths)
 
 
+@pytest.mark.parametrize("mirror", ["conda-forge", "conda-forge/label/dev"], indirect=True)
 def test_pixi_writes_the_same_lock_from_the_mirror(mirror: Mirror, tmp_path: Path) -> None:
     before = (mirror.root / "pixi.lock").read_bytes()
     after, asked = lock_from(mirror, tmp_path / "empty")

@@ -24,6 +24,7 @@ from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
 from tasks import index, mirror, snapshots, why
 from tasks import verify as verify_task
+from tests.support.mirrors import CHANNEL
 from tests.support.packages import TinyPackage
 from tests.support.uv import uv_release
 from tests.support.wheels import TinySdist, TinyWheel
@@ -391,6 +392,31 @@ def test_what_conda_holds_without_purls_meets_nothing(
     assert world.found("closure") == [
         ("tiny_app-1.0-py3-none-any.whl", "requires numpy>=2, which is not met")
     ]
+
+
+@pytest.mark.parametrize(
+    ("channel", "is_met"),
+    [
+        (CHANNEL, True),
+        (f"{CHANNEL}/label/dev", True),
+        ("https://proxy.example.org/conda-forge", True),
+        ("https://proxy.example.org/conda/conda-forge", False),
+    ],
+)
+def test_what_a_lock_without_purls_has_of_conda_forge_counts_by_its_name(
+    channel: str, world: PypiWorld, monkeypatch: pytest.MonkeyPatch, *, is_met: bool
+) -> None:
+    """As pixi takes it: what is of conda-forge, the path of the channel's URL says."""
+    whole = TinyPackage.__init__
+    monkeypatch.setattr(
+        TinyPackage, "__init__", lambda self, **x: whole(self, **{**x, "purls": None})
+    )
+    world.lock()
+    lock = world.root / "pixi.lock"
+    lock.write_text(lock.read_text("utf-8").replace(CHANNEL, channel), "utf-8")
+    message = "requires numpy>=2, which is not met"
+    found = [] if is_met else [("tiny_app-1.0-py3-none-any.whl", message)]
+    assert world.found("closure") == found
 
 
 def test_a_wheel_of_another_platform_is_found_by_closure(world: PypiWorld) -> None:
