@@ -241,7 +241,9 @@ def _pypi_to_paste(environments: Iterable[LockedEnvironment], mirror: Mirror) ->
     """Write what `pixi lock` needs beside the channels, to take PyPI packages from the mirror."""
     folder = mirror.location.folder
     place = mirror.url_of(MAPPING) if folder is None else str(folder / MAPPING)
-    table = f'{{ mapping-mode = "replace", location = {toml_string(place)} }}'
+    # What the mapping leaves to pixi, it guesses of what it takes for conda-forge alone.
+    guess = "same-name-heuristic = true"
+    table = f'{{ mapping-mode = "replace", location = {toml_string(place)}, {guess} }}'
     every = dict.fromkeys(
         url for each in environments for url in mirror.urls_of(every_channel(each))
     )

@@ -112,7 +112,8 @@ def test_all_lines_are_printed(
     assert blocks[3] == (
         f'channels = ["{url}"]\n'
         f'pypi-options = {{ index-url = "{url}/_pypi/index" }}\n'
-        f'conda-pypi-map = {{ "{url}" = {{ mapping-mode = "replace", location = "{mapping}" }} }}'
+        f'conda-pypi-map = {{ "{url}" = {{ mapping-mode = "replace", location = "{mapping}",'
+        " same-name-heuristic = true } }"
     )
     _configure(pypi_world, _lines(url))
     code, out, err = _ask(pypi_world, url, capsys)

@@ -10,6 +10,7 @@ import pytest
 
 from scripts.core.channel_url import PYPI_FOLDER
 from scripts.core.rattler_child import call_rattler
+from tasks import doctor
 from tests.support.mirrors import Mirror
 from tests.support.packages import TinyPackage
 from tests.support.pixi import Pixi, find_pixi
@@ -170,6 +171,30 @@ def test_pixi_writes_the_same_lock_from_the_mirror(mirror: Mirror, tmp_path: Pat
     assert after.decode() == before.decode()
     assert f"/{PYPI_FOLDER}/simple/pypi.example.org/simple/tiny-pure/" in asked
     assert f"/{PYPI_FOLDER}/mapping/compressed-v0/compressed_mapping.json" in asked
+
+
+def test_pixi_locks_from_the_mirror_by_the_lines_for_who_has_no_mirrors(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The mirror's URL is none that pixi takes for conda-forge's, so that it is told to guess."""
+    lock, root = mirror.root / "pixi.lock", tmp_path / "consumer"
+    root.mkdir()
+    with Upstream(mirror.folder) as server:
+        capsys.readouterr()
+        assert doctor.main(["--lock", str(lock), "--mirror", server.url, "--allow-unhashed"]) == 1
+        lines = capsys.readouterr().out.split("\n\n")[3]
+        pixi = find_pixi(tmp_path / "home")
+        for guess, code in ((", same-name-heuristic = true", 0), ("", 1)):
+            pasted = lines.replace(", same-name-heuristic = true", guess)
+            (root / "pixi.toml").write_text(
+                f'[workspace]\nname = "case"\nplatforms = ["linux-64"]\n{pasted}\n\n'
+                '[dependencies]\npython = "3.11.*"\nnumpy = ">=2"\n\n'
+                '[pypi-dependencies]\n"Tiny.Extras" = "*"\n',
+                encoding="utf-8",
+            )
+            (root / "pixi.lock").unlink(missing_ok=True)
+            done = pixi.run(root, "lock")
+            assert done.returncode == code, done.stderr
 
 
 def test_of_relative_links_it_would_write_another(mirror: Mirror, tmp_path: Path) -> None:
