@@ -17,7 +17,7 @@ from scripts.core.subdir import NOARCH
 from scripts.doctor.mirror import Mirror, is_own_file
 from scripts.lock.location import is_remote, keeps_path, url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages, locked_packages
-from scripts.lock.pypi import is_direct
+from scripts.lock.pypi import is_direct, keeps_name
 from scripts.verify.findings import EnvironmentPlatform
 from scripts.workspace.settings import TABLE
 
@@ -51,8 +51,8 @@ _DIRECT_URL: Final = (
 _MIRROR: Final = "its keeper mirrors this lock: `pixi run mirror`"
 _NOT_BESIDE: Final = "is a file beside the lock, which has to be copied along"
 _NAME_A_CHANNEL: Final = (
-    "name a channel with a URL in `channels`, then `pixi lock`; `[mirrors]` replaces the beginning"
-    " of URLs, and nothing else"
+    "name a channel with a URL in `channels`, and in place of a package's own `url` the mirror's,"
+    " then `pixi lock`; `[mirrors]` replaces the beginning of URLs, and nothing else"
 )
 _OTHER_SUBDIR: Final = (
     "a flat mirror has it in the record's subdir, not in that of this URL, and `[mirrors]` replaces"
@@ -130,7 +130,7 @@ def _verdict(package: LockedPackage | PypiRecord, mirror: Mirror) -> Verdict:
         availability = Availability.ELSEWHERE
     elif not inside and is_pypi and not is_remote(url):
         availability = Availability.NOT_BESIDE
-    elif not inside and not is_pypi and not _is_mirrorable(url, path):
+    elif not inside and not (keeps_name(url) if is_pypi else _is_mirrorable(url, path)):
         availability = Availability.NOT_MIRRORABLE
     elif found is not None:
         common = list(_pairs(locked, found))
@@ -225,6 +225,7 @@ def _finding(
         case Availability.NOT_MIRRORABLE:
             subject, help_ = redact(verdict.url), _NAME_A_CHANNEL
             message = "nothing can lead pixi from this location to the mirror"
+            details = [("mirror", mirror.url_of(path))]
             if url_subdir(verdict.url) not in {None, path.parent.name}:
                 message, details, help_ = _OTHER_SUBDIR, [("mirror", str(path))], _BY_CHANNEL
         case Availability.NOT_BESIDE:

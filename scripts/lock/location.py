@@ -49,8 +49,9 @@ def url_subdir(location: str) -> str | None:
 
 def keeps_path(location: str, path: PurePosixPath) -> bool:
     """Tell whether a path ends with the URL's subdir and file name, which `[mirrors]` keeps."""
-    head, last = _head(location)
-    return unquote(f"{head.rpartition('/')[2]}/{last}") == "/".join(path.parts[-2:])
+    head, last = _head(location)  # pixi asks for a query as a part of the name
+    asked = unquote(f"{head.rpartition('/')[2]}/{last}")
+    return asked == "/".join(path.parts[-2:]) and "?" not in location
 
 
 def _head(location: str) -> tuple[str, str]:

@@ -167,6 +167,11 @@ def is_direct(record: PypiRecord) -> bool:
     return record.index is None and has_own_hash and is_remote(record.location)
 
 
+def keeps_name(location: str) -> bool:
+    """Tell whether the mirror has a file of the name that pixi asks it for, query included."""
+    return "?" not in location and ("#" not in location or public_fragment(location) != "")
+
+
 def public_fragment(location: str) -> str:
     """Return the fragment of a location; empty where it may hold a secret."""
     fragment = location.partition("#")[2]

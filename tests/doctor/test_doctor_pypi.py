@@ -207,6 +207,24 @@ def test_of_a_direct_url_no_update_takes_another_version(
         assert (said in err, update in err) == (True, said == update)
 
 
+@pytest.mark.parametrize("more", ["?download=1", "#token=abc"])
+def test_a_direct_url_with_more_than_a_path_is_none_to_be_led_from(
+    more: str, pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through `[mirrors]` pixi asks for `…whl%3Fdownload=1`, and is told that there is none."""
+    url = _serve(upstream, pypi_world)
+    direct = pypi_rows(pypi_world.upstream, pypi_world.platforms[0])["direct"].written
+    for said, code in ("", 0), (more, 1):
+        location = f"{DIRECT}{direct.path.name}{said}"
+        _lock_alone(pypi_world, PypiRow(written=direct, index=None, url=location))
+        _configure(pypi_world, _lines(url))
+        found, _, err = _ask(pypi_world, url, capsys, "--allow-unhashed")
+        assert found == code
+    assert ": nothing can lead pixi from this location to the mirror\n" in err
+    assert f"  mirror     {url}/{pypi_world.path('direct')}\n" in err
+    assert "help: name a channel with a URL in `channels`, and in place of a package's own" in err
+
+
 def test_a_damaged_page(
     pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from scripts.core.artifact import Artifact
 from scripts.core.typed_values import toml_string
 from scripts.index.pypi_pages import MAPPING, SIMPLE
 from scripts.lock.location import is_remote, keeps_path, local_path
-from scripts.lock.pypi import FILES, index_folder
+from scripts.lock.pypi import FILES, index_folder, keeps_name
 from scripts.verify.install.plan import InstallJob
 from scripts.workspace.settings import IncompleteKind
 
@@ -46,6 +46,9 @@ def mirrors_for(job: InstallJob) -> Mapping[str, PurePosixPath]:
                 message = f"{artifact.path} is not at the path that the lock's URL ends in"
                 raise NoMirrorError(message)
             _add(mirrors, channel_prefix(url), artifact.channel)
+    for each in job.pypi:
+        if is_remote(each.urls[0]) and not keeps_name(each.urls[0]):
+            raise NoMirrorError(f"pixi asks for {each.name} with the query of its URL in the name")
     pypi = (*job.pypi, *job.builders)
     for base, folder in pypi_prefixes(pypi, job.indexes, job.find_links).items():
         _add(mirrors, base, folder)
