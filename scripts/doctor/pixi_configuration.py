@@ -50,7 +50,10 @@ _TAKE_AWAY: Final = "; and take away what overrides them"
 _UPSTREAM: Final = "names upstream's URLs, for which no folder can stand in"
 _NOT_LED: Final = "pixi is not led to this mirror"
 _LOCKED_THERE: Final = "from a folder pixi takes only what was locked there"
-_WITHOUT_MIRRORS: Final = "for who cannot use [mirrors], in [workspace] of the manifest:"
+_OF_DEPENDENCIES: Final = "and in place of each `channel` that a dependency has"
+_WITHOUT_MIRRORS: Final = (
+    f"for who cannot use [mirrors], in [workspace] of the manifest, {_OF_DEPENDENCIES}:"
+)
 _OTHER_INDEXES: Final = (
     "before `pixi lock`, take out of the manifest each `index-url`, `extra-index-urls`,"
     " `find-links` and `index` that names:"
@@ -221,7 +224,7 @@ def _from_folder(
         way += ", the second way"
     return (
         *served,
-        f"{way}, with a lock made from the folder: as the manifest's channels,",
+        f"{way}, with a lock made from the folder: as the manifest's channels, {_OF_DEPENDENCIES},",
         *("", *channels, ""),
         "then `pixi lock` and `pixi install --frozen --offline`",
     )

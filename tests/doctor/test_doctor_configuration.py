@@ -149,7 +149,7 @@ def test_a_folder(as_url: bool, by_channel: Asker) -> None:  # noqa: FBT001
             f'[mirrors]\n"{ALIAS}" = ["http://127.0.0.1:8000"]\n\n'
             "then `pixi install --frozen`, without --offline: that forbids HTTP, loopback too\n"
             "for pixi, the second way, with a lock made from the folder: as the manifest's"
-            " channels,\n\n"
+            " channels, and in place of each `channel` that a dependency has,\n\n"
             'channels = ["FILE/conda-forge", "FILE/nvidia/label/cuda-1"]  # default\n'
             'channels = ["FILE/nvidia/label/cuda-1", "FILE/conda-forge"]  # gpu\n\n'
             "then `pixi lock` and `pixi install --frozen --offline`\n"

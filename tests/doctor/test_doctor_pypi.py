@@ -105,9 +105,8 @@ def test_all_lines_are_printed(
     assert code == 1
     assert blocks[0].splitlines()[0] == "no: pixi is not led to this mirror"
     assert blocks[1] + "\n" == _lines(url)
-    assert blocks[2].splitlines()[1:] == [
-        "for who cannot use [mirrors], in [workspace] of the manifest:"
-    ]
+    said = "for who cannot use [mirrors], in [workspace] of the manifest, and in place of each"
+    assert blocks[2].splitlines()[1:] == [f"{said} `channel` that a dependency has:"]
     mapping = f"{url}/_pypi/mapping/compressed-v0/compressed_mapping.json"
     assert blocks[3] == (
         f'channels = ["{url}"]\n'

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -241,11 +242,15 @@ def test_the_channels_of_a_folder(
     options = ["--lock", str(consumer / "pixi.lock"), "--mirror", str(folder)]
     capsys.readouterr()
     assert doctor.main(options) == 1
-    line = capsys.readouterr().out.split("\n\n")[5] + "\n"
-    manifest = consumer / "pixi.toml"
+    *_, said, line, _ = capsys.readouterr().out.split("\n\n")
+    assert "as the manifest's channels, and in place of each `channel` that a" in said
+    manifest, own = consumer / "pixi.toml", tomllib.loads(line)["channels"][-1]
     lines = manifest.read_text(encoding="utf-8").splitlines(keepends=True)
-    text = "".join(line if each.startswith("channels = ") else each for each in lines)
+    text = "".join(f"{line}\n" if each.startswith("channels = ") else each for each in lines)
+    text = text.replace('two = "*"', f'two = {{ version = "*", channel = "{OTHER}" }}')
     manifest.write_text(text, encoding="utf-8")
+    assert "unavailable channel" in pixi.run(consumer, "lock", "--offline").stderr  # the control
+    manifest.write_text(text.replace(OTHER, own), encoding="utf-8")
     assert pixi.run(consumer, "install", "--frozen", "--offline").returncode != 0  # not locked yet
     shutil.rmtree(consumer / ".pixi", ignore_errors=True)
 
