@@ -18,8 +18,9 @@ _SYSTEMS: Final = {
     "osx": ("darwin", "Darwin", "posix"),
     "win": ("win32", "Windows", "nt"),
 }
-# platform_machine by the subdir.
+# platform_machine by the subdir; pixi has none for this one.
 _MACHINES: Final = {
+    "linux-loongarch64": "",
     "linux-32": "i386",
     "linux-64": "x86_64",
     "linux-aarch64": "aarch64",

@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 # What wheels and uv call a machine, by the subdir, where that is not its platform_machine.
 _WHEEL_MACHINES: Final = {
     "linux-32": "i686",
+    "linux-loongarch64": "loongarch64",
     "win-32": "win32",
     "win-64": "win_amd64",
     "win-arm64": "win_arm64",
 }
 # The names that platforms of glibc had before PEP 600, by its minor version, and the oldest that
-# PEP 600 allows for a machine.
+# there is for a machine (crates/uv-platform-tags/src/platform.rs).
 _LEGACY: Final = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
-_OLDEST: Final = {"x86_64": 5, "i686": 5}
+_OLDEST: Final = {"x86_64": 5, "i686": 5, "riscv64": 31, "loongarch64": 36}
 _OLDEST_OF_OTHERS: Final = 17
 # What uv calls platforms (crates/uv-configuration/src/target_triple.rs), and the versions of glibc
 # that it knows.

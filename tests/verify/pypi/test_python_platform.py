@@ -92,6 +92,26 @@ def python(subdir: str, *virtual: tuple[str, str], version: str = "3.11.7") -> P
     return found
 
 
+@pytest.mark.parametrize(
+    ("machine", "named", "fits", "misfits"),
+    [
+        ("riscv64", "riscv64", "manylinux_2_31", "manylinux_2_30"),
+        ("loongarch64", "", "manylinux_2_36", "manylinux_2_35"),
+        ("ppc64le", "ppc64le", "manylinux2014", "manylinux2010"),
+        ("s390x", "s390x", "manylinux_2_17", "manylinux_2_16"),
+    ],
+)
+def test_machines_that_uv_has_no_word_for(
+    machine: str, named: str, fits: str, misfits: str
+) -> None:
+    """As the real pixi has locked them: the tables are those of its uv."""
+    platform = python(f"linux-{machine}", ("__glibc", "2.39"))
+    assert (platform.uv_platform, platform.markers["platform_machine"]) == (None, named)
+    found = {tag.platform for tag in platform.tags}
+    assert {f"{fits}_{machine}", f"linux_{machine}", "any"} < found
+    assert f"{misfits}_{machine}" not in found
+
+
 def compile_with_uv(index: Path, platform: PythonPlatform, asked: str) -> set[str]:
     """Return what the real uv makes of a requirement: `name==version`."""
     assert platform.uv_platform is not None
