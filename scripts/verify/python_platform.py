@@ -46,6 +46,10 @@ _UV_PLATFORMS: Final = {
     "win-64": "x86_64-pc-windows-msvc",
     "win-arm64": "aarch64-pc-windows-msvc",
 }
+_UV_MUSLS: Final = {  # of musl 1.2
+    "linux-64": "x86_64-unknown-linux-musl",
+    "linux-aarch64": "aarch64-unknown-linux-musl",
+}
 _UV_GLIBCS: Final = (17, 28, *range(31, 41))
 # Of what a free-threaded Python depends on.
 _FREE_THREADED: Final = re.compile(r"python_abi .*cp\d{3}t")
@@ -157,11 +161,13 @@ def _platform_tags(family: str, machine: str, versions: Mapping[str, str]) -> It
 
 
 def uv_platform(subdir: str, versions: Mapping[str, str]) -> str | None:
-    """Return uv's word for a platform; it may allow a later glibc, as the level `closure` does not.
+    """Return uv's word for a platform; it may allow a later libc, as the level `closure` does not.
 
     `versions` are those of its virtual packages. A word for an earlier one would refuse what is
     right.
     """
+    if "__musl" in versions:
+        return _UV_MUSLS.get(subdir) if _release(versions["__musl"]) <= (1, 2) else None
     word = _UV_PLATFORMS.get(subdir)
     if word is None or "{}" not in word:
         return word

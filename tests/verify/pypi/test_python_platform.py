@@ -48,6 +48,8 @@ TAGS = (
     "cp311-cp311-manylinux_2_17_aarch64",
     "cp311-cp311-manylinux_2_31_aarch64",
     "cp311-cp311-musllinux_1_1_x86_64",
+    "cp311-cp311-musllinux_1_3_x86_64",
+    "cp311-cp311-musllinux_1_2_aarch64",
     "cp311-cp311-macosx_11_0_arm64",
     "cp311-cp311-macosx_13_0_arm64",
     "cp311-cp311-macosx_14_0_arm64",
@@ -72,7 +74,9 @@ TAGS = (
 PLATFORMS = (
     ("linux-64", ("__glibc", "2.28")),
     ("linux-64", ("__glibc", "2.17")),
+    ("linux-64", ("__musl", "1.2")),
     ("linux-aarch64", ("__glibc", "2.35")),
+    ("linux-aarch64", ("__musl", "1.2.4")),
     ("osx-arm64", ("__osx", "13.0")),
     ("osx-64", ("__osx", "13.0")),
     ("win-64", ("__win", "10.0")),
@@ -107,6 +111,7 @@ def test_machines_that_uv_has_no_word_for(
     """As the real pixi has locked them: the tables are those of its uv."""
     platform = python(f"linux-{machine}", ("__glibc", "2.39"))
     assert (platform.uv_platform, platform.markers["platform_machine"]) == (None, named)
+    assert python("linux-64", ("__musl", "1.3")).uv_platform is None
     found = {tag.platform for tag in platform.tags}
     assert {f"{fits}_{machine}", f"linux_{machine}", "any"} < found
     assert f"{misfits}_{machine}" not in found
