@@ -32,13 +32,12 @@ from scripts.verify.install.sandbox import (
     sandbox_environment,
 )
 from scripts.verify.plan import PackageSet, plan_sets
-from scripts.verify.python_platform import fitting, uv_obstacle
+from scripts.verify.python_platform import UV_TOO_OLD, fitting, uv_obstacle
 from scripts.verify.requirements import RequirementInformation, find_requirements
 from scripts.verify.solve_answer import SHOWN, SolveAnswer, compare_solved, refused
 from scripts.workspace.resolve import pypi_options, solve_strategy
 
 _OTHERS: Final = "other PyPI packages in the mirror allow it"
-_NO_OPTION: Final = "unexpected argument"
 # A name that no package has, asked for on Windows: before 0.13.6 uv takes its machine, AMD64 as the
 # `platform_machine` of Python, for x86_64.
 _NO_PACKAGE: Final = "pixi-mirror-nobody"
@@ -182,7 +181,7 @@ def solve_pypi(job: PypiSolve, folder: Path) -> SolveAnswer:
         more = {"NO_COLOR": "1", "UV_PYTHON_DOWNLOADS": "never", **dict(job.variables)}
         done = run_sandboxed(command, sandbox_environment(scratch / "home", more))
     said = done.stderr.decode(errors="replace")
-    if _NO_OPTION in said or _NO_PACKAGE in said:
+    if UV_TOO_OLD.search(said) or _NO_PACKAGE in said:
         too_old = "its PyPI packages (this uv is too old: uv >=0.13.6 will do)"
         return SolveAnswer(not_proven=(too_old,))
     if done.returncode != 0:

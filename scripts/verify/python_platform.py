@@ -51,6 +51,8 @@ _UV_MUSLS: Final = {  # of musl 1.2
     "linux-aarch64": "aarch64-unknown-linux-musl",
 }
 _UV_GLIBCS: Final = (17, 28, *range(31, 41))
+UV_TOO_OLD: Final = re.compile(r"unexpected argument|invalid value '[^']*' for '--python-platform")
+"""What a uv says that does not know an option, or a platform."""
 # Of what a free-threaded Python depends on.
 _FREE_THREADED: Final = re.compile(r"python_abi .*cp\d{3}t")
 

@@ -62,6 +62,7 @@ from scripts.verify.install.sandbox import (
 )
 from scripts.verify.proofs import Proofs
 from scripts.verify.pypi_builds import find_unbuildable
+from scripts.verify.python_platform import UV_TOO_OLD
 from scripts.workspace.workspace import Workspace
 
 _ALONE: Final = "pixi run verify --client rattler"
@@ -357,6 +358,9 @@ def _try(workspace: Workspace, attempt: InstallAttempt, program: Path) -> Instal
             prefix, problems, warning = install_with(client, program, workspace, job, scratch)
             if any(DISK_FULL.search(str(each)) for each in problems):
                 return _stopped(attempt, no_room)
+            if client is Client.UV and any(UV_TOO_OLD.search(str(each)) for each in problems):
+                too_old = f"this uv is too old for {job.uv_platform}"
+                return dataclasses.replace(attempt, skip_reason=too_old)
             if not problems:
                 title, brought = f"{job.place}, installed by {client.program}", _brought(attempt)
                 problems = check_prefix(prefix, folders_of(job), title, folder, brought)

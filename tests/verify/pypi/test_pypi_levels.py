@@ -585,6 +585,27 @@ def test_what_a_uv_says_that_takes_the_machine_of_windows_for_another_proves_not
 
 
 @posix_scripts
+@pytest.mark.parametrize(
+    "says",
+    [
+        "unexpected argument '--excludes' found",
+        "invalid value 'x86_64-pc-windows-msvc' for '--python-platform <PYTHON_PLATFORM>'",
+    ],
+)
+def test_a_uv_that_does_not_know_what_it_is_told_proves_nothing(
+    says: str, world: PypiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = world.root / "uv"
+    program.write_text(f'#!/bin/sh\necho "error: {says}" >&2; exit 2\n', encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setattr("scripts.verify.solve.find_program", lambda *_: program)
+    code, told = world.verify("solve")
+    too_old = "its PyPI packages (this uv is too old: uv >=0.13.6 will do)"
+    assert (code, told["problems"]) == (0, [])
+    assert all(too_old in x["not-proven"] for x in told["solved"])
+
+
+@posix_scripts
 def test_a_tmpdir_that_is_none_is_not_handed_to_uv(
     world: PypiWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
