@@ -140,13 +140,15 @@ def _misfits(row: PypiRecord, python: PythonPlatform) -> Iterator[Problem]:
 
 @cache
 def takes_python(requires: str, version: str) -> bool | None:
-    """Tell whether pixi takes it: only the lower bound counts (uv: RequiresPython).
+    """Tell whether pixi takes it: only the lower bound counts, of a release (uv: RequiresPython).
 
     None: it does, though the Python is newer than is said.
     """
     from packaging.specifiers import SpecifierSet
+    from packaging.version import Version
 
     try:
+        version = Version(version).base_version
         said = SpecifierSet(requires)
         lower = [
             f"{_LOWER[each.operator]}{each.version.removesuffix('.*')}"

@@ -82,6 +82,7 @@ class PypiWorld:
     upstream: Path
     capsys: pytest.CaptureFixture[str]
     packages: Mapping[str, TinyWheel | TinySdist] = field(default_factory=lambda: PACKAGES)
+    python_version: str = "3.11.7"
     python_depends: tuple[str, ...] = ()
 
     @property
@@ -101,7 +102,10 @@ class PypiWorld:
     def conda(self, platform: str) -> tuple[LockRow, ...]:
         """The conda rows of a platform."""
         python = TinyPackage(
-            name="python", version="3.11.7", subdir=platform, depends=self.python_depends
+            name="python",
+            version=self.python_version,
+            subdir=platform,
+            depends=self.python_depends,
         )
         numpy = TinyPackage(name="numpy", version="2.4", purls=("pkg:pypi/numpy?source=x",))
         abi = TinyPackage(name="python_abi", build="0_cp311t", purls=("pkg:pypi/python-abi",))

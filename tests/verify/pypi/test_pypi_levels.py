@@ -445,6 +445,18 @@ def test_a_python_that_is_too_old_is_found_by_closure(world: PypiWorld) -> None:
     assert new.found("closure") == [(LIB, "requires Python >=3.12, which is not met")]
 
 
+@pytest.mark.parametrize(("bound", "is_met"), [(">=3.11", True), (">=3.11.1", False)])
+def test_a_python_before_its_release_is_taken_for_that(
+    bound: str, world: PypiWorld, *, is_met: bool
+) -> None:
+    """As pixi, uv and pip take it: by its version up to `rc1`."""
+    of_it = dataclasses.replace(world, python_version="3.11.0rc1")
+    new = of_it.remade(lib=dataclasses.replace(_wheel("lib"), requires_python=bound))
+    message = f"requires Python {bound}, which is not met"
+    assert new.found("closure") == ([] if is_met else [(LIB, message)])
+    assert new.found("solve") == ([] if is_met else [(x, UNSOLVED) for x in PLATFORMS])
+
+
 def test_a_page_without_a_file_is_found_by_solve(world: PypiWorld) -> None:
     _edit(world.folder / PAGE, "<a .*</a>", "")
     assert world.found("solve") == [(place, UNSOLVED) for place in (LINUX, WINDOWS)]
