@@ -234,7 +234,7 @@ def test_mirrors_lead_each_upstream_to_its_folder() -> None:
         _artifact(
             "conda-forge",
             f"{FORGE}/noarch/one-1-0.conda",
-            "https://user:word@cdn.example.org:8080/t/tk/x/noarch/one%2D1-0.conda?sig=1",
+            "https://user:word@cdn.example.org:8080/t/tk/x/noarch/one%2D1-0.conda",
         )
     )
     mirrors = mirrors_for(installation)
