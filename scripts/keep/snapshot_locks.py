@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.channel.state import WorkspaceState, read_state
+from scripts.channel.users import last_mirrored
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.files import (
     exists,
@@ -44,18 +45,31 @@ def lock_in(
 
     It is known by the manifest beside it; without one by its label, which is its path then.
     """
-    wanted = str(workspace.manifest_path)
+    wanted, label = str(workspace.manifest_path), workspace.manifest.name
     if lock is not None and lock.entry is not None:
-        wanted = str(lock.manifest_path or lock.label)
-    own = str(workspace.manifest_path)
+        wanted, label = str(lock.manifest_path or lock.label), lock.label
+    was, own = moved_from(workspace, snapshot), {str(workspace.manifest_path), None}
     known = [
-        (each.mirrored_by not in {own, None}, number)
+        (each.mirrored_by not in own, number)
         for number, each in enumerate(snapshot.locks, 1)
         if wanted == (each.manifest or each.label)
+        or (was is not None and (was, label) == (each.mirrored_by, each.label))
     ]
     number = min(known, default=(True, 0))[1]  # another workspace may mirror it, too
     file = locks_of(workspace.place, snapshot) / str(number) / LOCK_NAME
     return file if is_file(file) else None
+
+
+def moved_from(workspace: Workspace, snapshot: Snapshot) -> str | None:
+    """Return where this workspace's manifest was as a snapshot of before a move, or copy, has it.
+
+    So one of its name is taken that is no other one of this channel.
+    """
+    last, own = last_mirrored(workspace), str(workspace.manifest_path)
+    others = {str(x.manifest) for x in read_state(workspace.place).workspaces if x != last}
+    named = [x.manifest for x in snapshot.locks if x.label == workspace.manifest.name]
+    by = [x.mirrored_by for x in snapshot.locks]
+    return None if own in by else next((x for x in named if x in by and x not in others), None)
 
 
 def describe_locks(

@@ -29,7 +29,7 @@ from scripts.keep.snapshot_locks import locks_of
 from scripts.keep.snapshots import Snapshot, read_snapshot_files, read_snapshots, tree_of
 from scripts.keep.take_snapshot import take_snapshot
 from scripts.lock.read import read_lock
-from tasks import bundle, index, prune, rollback, verify
+from tasks import bundle, diff, index, prune, rollback, verify
 from tasks import mirror as mirror_task
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
@@ -714,3 +714,38 @@ def test_what_moves_on_from_it_says_so(pruned: Mirror, capsys: pytest.CaptureFix
         f"snapshot {new.id}; it is not what was rolled back to any more:"
         f" `pixi run rollback {back.id}`"
     )
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+@pytest.mark.parametrize("name", ["mirrored", "another"])
+def test_after_a_move_the_locks_of_before_are_known(
+    pruned: Mirror,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    is_moved: bool,  # noqa: FBT001
+    name: str,
+) -> None:
+    """Or in a copy; control: one of another name is another one's."""
+    first, root = snapshots(pruned)[0], tmp_path / "elsewhere"
+    here = replace(pruned, root=root)
+    copy(pruned.root, root)
+    if is_moved:
+        shutil.rmtree(pruned.root)
+    manifest = root / "pixi.toml"
+    manifest.write_text(manifest.read_text().replace('"mirrored"', f'"{name}"'))
+    assert run(here, index.main, "-q") == 0  # which is taken for the one of before
+    capsys.readouterr()
+    assert run(here, rollback.main, first.id) == 0
+    back, said = snapshots(here)[-1], capsys.readouterr().out
+    line = "pixi.lock was left as it is: `pixi run mirror` moves the channel on to it"
+    known = [f"{line}, unless you say", f"  {COPY} {lock_of(here, first)} pixi.lock"]
+    assert said[said.index("pixi.lock was") :].splitlines() == [
+        *(known if name == "mirrored" else [line]),
+        f"snapshot {back.id}",
+    ]
+    if name == "mirrored":
+        assert run(here, diff.main) == 0
+        assert "  ~ a  1.0 0 -> 2.0 0" in capsys.readouterr().out
+        shutil.copyfile(root / lock_of(here, back), root / "pixi.lock")
+        assert here.prune() == 0
+        assert capsys.readouterr().err == ""
