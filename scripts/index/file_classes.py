@@ -30,7 +30,7 @@ from scripts.core.scratch import is_scratch
 from scripts.core.subdir import NOARCH, is_known_subdir
 from scripts.core.symlinks import check_output_paths
 from scripts.index.pypi_index import read_pypi_index, read_retained
-from scripts.index.pypi_pages import is_pypi_artifact_path, is_pypi_index_path
+from scripts.index.pypi_pages import METADATA, is_pypi_artifact_path, is_pypi_index_path
 from scripts.index.readback import read_repodata_zst
 from scripts.index.repodata import (
     LARGEST,
@@ -41,6 +41,7 @@ from scripts.index.repodata import (
     SHARDS,
     DamagedIndexError,
     index_problem,
+    parse_shard_index,
     parsed_repodata,
 )
 from scripts.lock.select import Selection, are_other_bytes
@@ -382,6 +383,25 @@ def classify_files(
         is_unbundled=users.state.is_unbundled,
         is_behind=bool(users.state.lost) or any(x.path in locked for x in removals),
     )
+
+
+def classify_strictly(
+    folder: Path, selection: Selection, users: ChannelUsers, console: Console
+) -> ChannelFiles:
+    """Do the same; untracked is also what only has the name of a shard, or of METADATA."""
+    files = classify_files(folder, selection, users, console)
+    known = users.named().union(x.path for x in files.retained)
+    ends = [x for x in files.index if x.path.suffix == METADATA]
+    strays = {x for x in ends if x.path.with_suffix("") not in known}
+    for subdir in (x.path.parent for x in files.index if x.path.name == SHARD_INDEX):
+        with contextlib.suppress(OSError, MirrorError):  # the level `index` tells of damage
+            data = read_regular(folder / subdir / SHARD_INDEX, LARGEST)
+            named = {f"{x}{SHARD_END}" for x in parse_shard_index(data, "").shards.values()}
+            shards = (x for x in files.index if x.path.parent == subdir / SHARDS)
+            strays |= {x for x in shards if x.path.name not in named}
+    untracked = sorted((*files.untracked, *strays), key=lambda each: str(each.path).split("/"))
+    index = tuple(x for x in files.index if x not in strays)
+    return replace(files, index=index, untracked=tuple(untracked))
 
 
 def channel_files_to_json(files: ChannelFiles) -> Json:

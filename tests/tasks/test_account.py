@@ -135,6 +135,33 @@ def test_strict(moved_on: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(verify, moved_on, *options) == 0
 
 
+def test_what_only_looks_like_a_shard_or_metadata_is_untracked(
+    moved_on: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Control: a true shard is an index file, and so is one of an index that nobody can read."""
+    names = [
+        "_pypi/files/x.org/a-1.0-py3-none-any.whl.metadata",
+        f"linux-64/shards/{'0' * 64}.msgpack.zst",
+    ]
+    for name in names:
+        (moved_on.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (moved_on.folder / name).write_bytes(b"junk")
+    options = ("--level", "files", "--strict", "-q")
+    assert run(verify, moved_on, *options) == 1
+    assert capsys.readouterr().err == "".join(
+        f"error: {name}: is untracked: named by no workspace, and by no index ever\n"
+        "  size  4 bytes\n"
+        "help: move it out of the channel folder\n"
+        for name in names
+    )
+    (moved_on.folder / "linux-64/repodata_shards.msgpack.zst").unlink()
+    assert run(verify, moved_on, *options) == 1
+    err = capsys.readouterr().err
+    assert [x for x in names if f"error: {x}: is untracked" in err] == names[:1]
+    assert run(index, moved_on, "-q") == 0
+    assert names[1] in moved_on.waiting()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
 def test_links_are_untracked_and_not_followed(moved_on: Mirror, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
