@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--self-check",
         action="store_true",
-        help="break copies of the channel in eleven ways, and see whether each is noticed; goes"
+        help="break copies of the channel, and see whether each break is noticed; goes"
         " with none of --level, --client, --report, --strict",
     )
     parser.add_argument(
