@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +149,8 @@ def _documents_are_as_described(monkeypatch: pytest.MonkeyPatch, schema: Any) ->
     """Hold every JSON document that a task prints in this process against its schema."""
     render = console.render_json
 
-    def checked(task: str, report: Report) -> dict[str, Json]:
-        document = render(task, report)
+    def checked(task: str, report: Report, warnings: Sequence[str] = ()) -> dict[str, Json]:
+        document = render(task, report, warnings)
         if task in schema.schema["properties"]["task"]["enum"]:  # not a test's own
             schema.validate(json.loads(json.dumps(document)))
         return document

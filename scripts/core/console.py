@@ -63,6 +63,7 @@ class Console:
         """Take what `-q`, `-v` and `--json` say."""
         self.verbosity = verbosity
         self.json_wanted = json_wanted
+        self.warnings: list[str] = []
 
     @property
     def is_terminal(self) -> bool:
@@ -87,7 +88,11 @@ class Console:
             _print(_shown(line), sys.stderr)
 
     def warn(self, line: Line) -> None:
-        """Print what a person should know although it is no error, on stderr; `-q` hides it."""
+        """Tell what a person should know although it is no error: in the JSON, and on stderr.
+
+        There `-q` hides it.
+        """
+        self.warnings += [line] if isinstance(line, str) else line
         self._note(line, f"{_paint('warning:', '33')} ")
 
     def _note(self, line: Line, prefix: str = "") -> None:
@@ -141,18 +146,20 @@ class Console:
     def end(self, task: str, report: Report) -> None:
         """Print the report: for people, or as one JSON object on stdout, in ASCII for any pipe."""
         if self.json_wanted:
-            _print(json.dumps(render_json(task, report), indent=2), sys.stdout)
+            document = render_json(task, report, self.warnings)
+            _print(json.dumps(document, indent=2), sys.stdout)
         else:
             self.report(report)
 
 
-def render_json(task: str, report: Report) -> dict[str, Json]:
-    """Make what `--json` prints: the task's data and its problems, without secrets."""
+def render_json(task: str, report: Report, warnings: Sequence[str] = ()) -> dict[str, Json]:
+    """Make what `--json` prints: the task's data, warnings and problems, without secrets."""
     document = {
         "schema": SCHEMA,
         "task": task,
         "exit-code": int(report.exit_code),
         **report.data,
+        "warnings": warnings,
         "problems": [
             {
                 "subject": each.subject,

@@ -221,8 +221,7 @@ def write_platforms(workspace: Workspace, edit: PlatformEdit, console: Console) 
 
 def show_platforms(manifest: Manifest, settings: Settings, console: Console) -> Report:
     """Report the platforms per environment; warn of those that miss the feature `mirror`."""
-    warnings = tuple(_unnarrowed(manifest, settings))
-    for warning in warnings:
+    for warning in _unnarrowed(manifest, settings):
         console.warn(warning)
     rows: list[Json] = []
     cells: list[tuple[str, str]] = []
@@ -236,7 +235,7 @@ def show_platforms(manifest: Manifest, settings: Settings, console: Console) -> 
     if settings.platforms is not None:
         lines.append(f"mirrored of these by the settings: {', '.join(settings.platforms)}")
     name = manifest.file_name
-    data: dict[str, Json] = {"manifest": name, "environments": rows, "warnings": warnings}
+    data: dict[str, Json] = {"manifest": name, "environments": rows}
     return Report(lines=tuple(lines), data=data)
 
 

@@ -70,10 +70,21 @@ def test_json(capsys: Capture) -> None:
     assert capsys.readouterr() == (
         (
             '{\n  "schema": 1,\n  "task": "example",\n  "exit-code": 0,\n  "count": 1,\n'
-            '  "problems": []\n}\n'
+            '  "warnings": [],\n  "problems": []\n}\n'
         ),
         "under way\n",
     )
+
+
+@pytest.mark.parametrize(("quiet", "err"), [([], "warning: heed\n"), (["-q"], "")])
+def test_warnings_are_in_the_json_too(capsys: Capture, quiet: list[str], err: str) -> None:
+    def warned(options: argparse.Namespace, console: Console) -> Report:
+        console.warn("heed")
+        return Report()
+
+    assert run(warned, "--json", *quiet) == 0
+    out, said = capsys.readouterr()
+    assert (json.loads(out)["warnings"], said) == (["heed"], err)
 
 
 def test_an_error_is_sentences(capsys: Capture) -> None:
@@ -92,6 +103,7 @@ def test_an_error_as_json(capsys: Capture) -> None:
         "task": "example",
         "schema": 1,
         "exit-code": 2,
+        "warnings": [],
         "problems": [
             {
                 "subject": "pixi.lock",

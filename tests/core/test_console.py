@@ -101,6 +101,7 @@ def test_secrets_are_hidden_in_the_json_document(capsys: Capture) -> None:
         "task": "example",
         "schema": 1,
         "exit-code": 3,
+        "warnings": [],
         "channel": HIDDEN,
         "rows": [{"url": HIDDEN, HIDDEN: 1}],
         "size": 7,

@@ -356,6 +356,7 @@ def test_json(flat: Asker) -> None:
             "schema": 1,
             "task": "doctor",
             "exit-code": 1,
+            "warnings": [],
             "verdict": f"no: 1 of 3 artifacts missing; 1 different; {NOT_LED}",
             "lock": "ROOT/pixi.lock",
             "lock-version": 7,

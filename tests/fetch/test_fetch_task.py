@@ -207,6 +207,7 @@ def test_json_says_the_same(world: World, capsys: pytest.CaptureFixture[str]) ->
         "task": "fetch",
         "schema": 1,
         "exit-code": 2,
+        "warnings": [],
         "fetched": ["linux-64/p2-1.0-0.tar.bz2", "noarch/p0-1.0-0.conda"],
         "fetched-size": world.packages[0].size + world.packages[2].size,
         "not-tried": 0,

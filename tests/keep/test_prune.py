@@ -223,6 +223,7 @@ def test_the_tasks(tmp_path: Path, any_indexer: str, capsys: pytest.CaptureFixtu
         "task": "index",
         "schema": 1,
         "exit-code": 0,
+        "warnings": [],
         "changed": False,
         "channels": [{"channel": ".", "subdirs": ["linux-64", "noarch"], "records": 3}],
         "pypi": {"projects": 0, "files": 0},

@@ -249,6 +249,9 @@ def test_prune_does_not_undo_it(pruned: Mirror, capsys: pytest.CaptureFixture[st
         assert capsys.readouterr().err == (
             f"warning: {undone}; so the index stays as it is\n{help_}"
         )
+    assert run(pruned, prune.main, "--json", "-q") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["warnings"] == [f"{undone}; so the index stays as it is"]
     assert run(pruned, prune.main, "--drop", PATH) == 2
     assert capsys.readouterr().err == f"error: {undone}\n  rolled back by  {last.id}\n{help_}"
     assert pruned.contents() == before
@@ -577,6 +580,7 @@ def test_as_json(pruned: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
         "schema": 1,
         "task": "rollback",
         "exit-code": 0,
+        "warnings": [],
         "problems": [],
         "changed": True,
         "rolled-back-to": first.id,

@@ -165,6 +165,7 @@ def test_json(made: PixiWorkspace, capsys: pytest.CaptureFixture[str]) -> None:
         "task": "lock",
         "schema": 1,
         "exit-code": 0,
+        "warnings": [],
         "since": SINCE_MADE,
         "changes": [
             {"environment": "default", "platform": "linux-64", "changes": [change]},

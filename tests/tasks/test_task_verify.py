@@ -55,6 +55,7 @@ def test_json(
         "task": "verify",
         "schema": 1,
         "exit-code": 1,
+        "warnings": [],
         "levels": ["files"],
         "environments": [
             {
