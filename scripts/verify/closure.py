@@ -7,6 +7,7 @@ that is not met is told.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path, PurePath, PurePosixPath
@@ -44,6 +45,8 @@ from scripts.workspace.workspace import Workspace
 
 _SHOWN: Final = 5  # artifacts of each kind that one finding shows
 _REFUSAL_LINES: Final = 20  # lines of rattler's that one finding shows
+# What rattler says of a version, or of a name, that is none.
+_IS_NONE: Final = re.compile("malformed version|not a valid package name")
 # What `--json` says of a place where nothing is wrong or open.
 _CLOSED: Final[Mapping[str, Json]] = {"closed": True, "not-proven": [], "skip-reason": None}
 
@@ -89,7 +92,9 @@ def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> Le
         environment = sandbox_environment(scratch / "home", certificates())
         try:
             reply: Any = call_rattler("prove_closed", arguments, environment)
-        except RattlerRefusedError as error:  # a name or version that is none
+        except RattlerRefusedError as error:
+            if not _IS_NONE.search(str(error)):
+                raise
             subject = ", ".join(dict.fromkeys(each.lock.location for each in sets))
             message = f"py-rattler refuses what is in it or its manifest: {error}"
             help_ = "correct it in the manifest, then `pixi lock`"
