@@ -26,6 +26,9 @@ from scripts.core.errors import MirrorError, finding_problem
 from scripts.core.files import CHUNK
 
 INDEX_JSON: Final = "info/index.json"
+PATHS: Final = "info/paths.json"
+FILES: Final = "info/files"
+WANTED: Final = frozenset({INDEX_JSON, PATHS, FILES})
 LARGEST_INFO: Final = 64 << 20  # bytes of one file; a paths.json has some millions at most
 # All that these libraries raise for bytes that are not what they should be (RuntimeError: zip
 # features such as encryption that no artifact has).
@@ -75,8 +78,8 @@ def told_as_bad_archive() -> Iterator[None]:
         raise BadArchiveError(str(error) or type(error).__name__) from None
 
 
-def _read_whole(file: Path) -> bytes | None:
-    """Read every member to its end, where checksums are compared; return `info/index.json`."""
+def _read_whole(file: Path) -> Mapping[str, bytes]:
+    """Read every member to its end, where checksums are compared; return those of WANTED."""
     extension = next(each for each in _MARKS if file.name.endswith(each))
     with file.open("rb") as raw:
         head = raw.read(_SHOWN)
@@ -85,7 +88,7 @@ def _read_whole(file: Path) -> bytes | None:
         raw.seek(0)
         if extension == ".tar.bz2":
             with bz2.open(raw) as stream:
-                return walk_tar(stream, {INDEX_JSON}.__contains__)[0].get(INDEX_JSON)
+                return walk_tar(stream, WANTED.__contains__)[0]
         found: dict[str, Mapping[str, bytes]] = {}
         with zipfile.ZipFile(raw) as archive:
             for member in archive.infolist():
@@ -93,14 +96,14 @@ def _read_whole(file: Path) -> bytes | None:
                     if member.filename.endswith(".tar.zst"):
                         if not member.file_size:
                             raise BadArchiveError(f"its {member.filename} is empty")
-                        files = _walk_zst(packed, {INDEX_JSON})
+                        files = _walk_zst(packed, WANTED)
                         found[member.filename.partition("-")[0]] = files
                     while packed.read(CHUNK):
                         pass
     missing = {"info", "pkg"} - found.keys()
     if missing:
         raise BadArchiveError(f"it has no {min(missing)}-….tar.zst")
-    return found["info"].get(INDEX_JSON)
+    return found["info"]
 
 
 class _WithEnd:
@@ -153,7 +156,9 @@ def walk_tar(
         if member.type in _WITHOUT_DATA:
             continue
         name = member.name.removeprefix("./")
-        is_kept = member.size <= LARGEST_INFO and is_wanted(name)
+        is_kept = is_wanted(name)
+        if is_kept and member.size > LARGEST_INFO:
+            raise BadArchiveError(f"its {name} has more than {LARGEST_INFO >> 20} MiB")
         data = _take(stream, member.size, keep=is_kept)
         if is_kept:
             found[name] = data
@@ -179,12 +184,18 @@ def _take(stream: IO[bytes], size: int, *, keep: bool = False) -> bytes:
     return b"".join(kept)
 
 
-def _identity(index_json: bytes | None) -> str:
-    """Parse `info/index.json` as far as every client needs it."""
-    if index_json is None:
+def _identity(info: Mapping[str, bytes]) -> str:
+    """Parse `info/index.json` as far as every client needs it, and look at where files would go."""
+    if any(b".." in each or b"\\" in each for each in info.values()):  # few have
+        for path, _ in package_files(info):
+            if ".." in path.replace("\\", "/").split(
+                "/"
+            ):  # rattler would even remove what is there
+                raise BadArchiveError(f"its {path} would be outside of where it is installed")
+    if INDEX_JSON not in info:
         raise BadArchiveError(f"it has no {INDEX_JSON}")
     try:
-        fields = json.loads(index_json)
+        fields = json.loads(info[INDEX_JSON])
     except (ValueError, RecursionError):
         raise BadArchiveError(f"its {INDEX_JSON} is no JSON") from None
     if not isinstance(fields, dict) or not isinstance(fields.get("build_number"), int):
@@ -193,6 +204,32 @@ def _identity(index_json: bytes | None) -> str:
         if not isinstance(fields.get(key), str):
             raise BadArchiveError(f"its {INDEX_JSON} has no {key}")
     return " ".join(fields[key] for key in ("name", "version", "build"))
+
+
+def package_files(info: Mapping[str, bytes]) -> Iterator[tuple[str, str | None]]:
+    """Yield path and sha256 of the files in `info/paths.json`, or, old ones, `info/files`.
+
+    The sha256 is None where the bytes may differ once installed; that of a link is its target's.
+    Folders are left out: an empty one proves nothing. Raises ValueError for a damaged list.
+    """
+    if PATHS not in info:
+        lines = info.get(FILES, b"").decode("utf-8").splitlines()
+        yield from ((line.strip(), None) for line in lines if line.strip())
+        return
+    document = None
+    with contextlib.suppress(RecursionError):
+        document = json.loads(info[PATHS])
+    rows = document.get("paths") if isinstance(document, dict) else None
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and isinstance(row.get("_path"), str) for row in rows
+    ):
+        raise ValueError(f"{PATHS} is not a list of paths")
+    for row in rows:
+        if row.get("path_type") != "directory":
+            sha256 = row.get("sha256")
+            if row.get("prefix_placeholder") or row.get("path_type") == "softlink":
+                sha256 = None
+            yield row["_path"], sha256.lower() if isinstance(sha256, str) else None
 
 
 def read_info_files(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import io
+import json
 import os
 import random
 import sys
@@ -37,6 +38,10 @@ def _conda(*, info: bytes = INFO, pkg: bytes = PKG) -> bytes:
 
 def _info(name: str, data: bytes) -> bytes:
     return _conda(info=archives.zstd(archives.tar((Member(name, data),))))
+
+
+def _paths(path: str) -> bytes:
+    return _info("info/paths.json", json.dumps({"paths": [{"_path": path}]}).encode())
 
 
 def _flipped(data: bytes, position: int) -> bytes:
@@ -122,6 +127,12 @@ def test_a_tar_without_an_end(opened: Opens) -> None:
         (_info("info/index.json", b"[" * 100_000), "its info/index.json is no JSON"),
         (_info("info/index.json", b"[]"), "its info/index.json has no build_number"),
         (_info("info/index.json", INDEX.replace(b'"1.0"', b"1")), "has no version"),
+        (_info("info/paths.json", b".." + b"[" * 100_000), "Expecting value"),
+        (_info("info/paths.json", b"[" * 100_000 + b".."), "is not a list of paths"),
+        (_info("info/files", b"a\nb/../../c\n"), "its b/../../c would be outside of where"),
+        (_paths("a/../b"), "its a/../b would be outside of where it is installed"),
+        (_paths("..\\a"), "its ..\\a would be outside of where it is installed"),
+        (_info("info/paths.json", rb'{"paths": [{"_path": "\u002e\u002e/a"}]}'), "its ../a would"),
     ],
 )
 def test_what_cannot_be_opened(data: bytes, why: str, opened: Opens) -> None:
@@ -177,6 +188,11 @@ def test_any_damage_is_told_or_harmless(data: bytes, opened: Opens) -> None:
         except BadArchiveError:
             told += 1
     assert told > 200
+
+
+def test_dots_in_a_name_lead_nowhere(opened: Opens) -> None:
+    members = (Member("info/index.json", INDEX), Member("info/files", b"a..b/..c/d..\n"))
+    assert opened(_conda(info=archives.zstd(archives.tar(members)))) == "a 1.0 0"
 
 
 def test_what_unpacks_to_very_much_does_not_fill_the_memory(opened: Opens) -> None:

@@ -147,6 +147,22 @@ def test_index_refuses_it_and_mirror_ends_before(world: World) -> None:
     assert list(document["packages.conda"]) == ["lib-1.0-0.conda"]
 
 
+def test_what_would_be_outside_of_a_prefix_is_never_installed(world: World) -> None:
+    """py-rattler removes what is there, before it fails."""
+    folder = world.upstream.folder / "chan"
+    world.lock(TinyPackage(name="out", files=(("share/../../victim", b""),)).write(folder))
+    code, _, err = world.run(mirror)
+    assert code == 1
+    assert (
+        "error: noarch/out-1.0-0.conda: is no artifact that can be opened\n"
+        "  because  its share/../../victim would be outside of where it is installed\n"
+    ) in err
+    assert "verify" not in err
+    # Control: dots alone.
+    world.lock(TinyPackage(name="in", files=(("share/..a/b..", b""),)).write(folder))
+    assert world.run(fetch)[0] == 0
+
+
 def test_verify_finds_it_anew(world: World) -> None:
     """By the level of that name; another one proves that the bytes are the lock's."""
     lib, page, tar = _three(world)

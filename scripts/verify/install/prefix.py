@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from scripts.channel.archive import (
+    INDEX_JSON,
+    WANTED,
     BadArchiveError,
     damaged_artifact,
+    package_files,
     read_info_files,
     told_as_bad_archive,
 )
@@ -29,10 +32,6 @@ from scripts.core.redact import printable
 from scripts.index.distribution import DIST_INFO, dist_info_folder, hash_member
 from scripts.verify.install.plan import InstallJob
 
-INDEX: Final = "info/index.json"
-PATHS: Final = "info/paths.json"
-FILES: Final = "info/files"
-WANTED: Final = frozenset({INDEX, PATHS, FILES})
 # Where noarch python packages have what their python decides about, and their programs.
 _SITE_PACKAGES: Final = "site-packages/"
 _SCRIPTS: Final = "python-scripts/"
@@ -125,7 +124,7 @@ def _installed_files(
         return
     info = read_info_files(folder / artifact.path, subject, WANTED)
     try:
-        is_noarch_python = json.loads(info.get(INDEX, b"{}")).get("noarch") == "python"
+        is_noarch_python = json.loads(info.get(INDEX_JSON, b"{}")).get("noarch") == "python"
         for path, sha256 in package_files(info):
             yield installed_path(path, folders if is_noarch_python else {}), sha256
     except (ValueError, AttributeError) as error:
@@ -218,27 +217,3 @@ def wheel_files(file: Path) -> list[tuple[str, str | None]]:
         elif kind == "data":
             found.append((rest, sha256))
     return found
-
-
-def package_files(info: Mapping[str, bytes]) -> Iterator[tuple[str, str | None]]:
-    """Yield path and sha256 of the files in `info/paths.json`, or, old ones, `info/files`.
-
-    The sha256 is None where the bytes may differ once installed; that of a link is its target's.
-    Folders are left out: an empty one proves nothing. Raises ValueError for a damaged list.
-    """
-    if PATHS not in info:
-        lines = info.get(FILES, b"").decode("utf-8").splitlines()
-        yield from ((line.strip(), None) for line in lines if line.strip())
-        return
-    document = json.loads(info[PATHS])
-    rows = document.get("paths") if isinstance(document, dict) else None
-    if not isinstance(rows, list) or not all(
-        isinstance(row, dict) and isinstance(row.get("_path"), str) for row in rows
-    ):
-        raise ValueError(f"{PATHS} is not a list of paths")
-    for row in rows:
-        if row.get("path_type") != "directory":
-            sha256 = row.get("sha256")
-            if row.get("prefix_placeholder") or row.get("path_type") == "softlink":
-                sha256 = None
-            yield row["_path"], sha256.lower() if isinstance(sha256, str) else None

@@ -9,15 +9,13 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from scripts.channel.archive import FILES, PATHS, package_files
 from scripts.core.artifact import Artifact
 from scripts.core.errors import Problem
 from scripts.lock.read import read_lock
 from scripts.verify.install.prefix import (
-    FILES,
-    PATHS,
     check_prefix,
     installed_path,
-    package_files,
     python_folders,
 )
 from scripts.workspace.settings import Settings
