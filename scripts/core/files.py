@@ -174,11 +174,12 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def write_output(path: Path, data: bytes) -> None:
-    """Write a file that an option names; raises the error of exit code 2 where it cannot."""
-    if path.is_dir():  # `.` has no name to be replaced by
-        raise usage_error(str(path), "cannot write this file: it is a folder")
+    """Write a file that an option names, where a link leads; raises the error of exit code 2."""
     try:
-        write_atomically(path, data)
+        if path.exists() and not path.is_file():  # `/dev/stdout` would be a file from then on
+            reason = "a folder" if path.is_dir() else "no file"
+            raise usage_error(str(path), f"cannot write this file: it is {reason}")
+        write_atomically(Path(os.path.realpath(path)), data)
     except OSError as error:
         raise usage_error(str(path), f"cannot write this file: {error.strerror}") from None
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from scripts.channel.removals import now
-from scripts.core.errors import Problem, usage_problem
-from scripts.core.files import hash_file, write_atomically
+from scripts.core.errors import MirrorError, Problem
+from scripts.core.files import hash_file, write_output
 from scripts.core.invocation import as_invoked, version
 from scripts.core.record import Digest
 from scripts.core.redact import code_fence, escape_markdown, printable, redact, without_secrets
@@ -94,14 +94,12 @@ def write_reports(results: Results, workspace: Workspace, targets: Sequence[Path
     written: list[str] = []
     problems: list[Problem] = []
     for target in targets:
+        forms = templates(target.suffix.lower(), workspace.place.folder)
         try:
-            forms = templates(target.suffix.lower(), workspace.place.folder)
-            text = forms.get_template("transfer.j2").render(content)
-            write_atomically(target, text.encode())
+            write_output(target, forms.get_template("transfer.j2").render(content).encode())
             written.append(str(target))
-        except OSError as error:
-            message = f"cannot write this file: {error.strerror}"
-            problems.append(usage_problem(target, message))
+        except MirrorError as error:
+            problems += error.problems
     lines, data = tuple(f"report: {name}" for name in written), {"reports": written}
     return join_reports(report, Report(lines=lines, data=data, problems=tuple(problems)))
 

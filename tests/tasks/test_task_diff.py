@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -442,6 +443,26 @@ def test_json_and_markdown(world: World, tmp_path: Path) -> None:
         assert world.diff(one, two, "--markdown", folder, code=2) == [
             f"error: {folder}: cannot write this file: it is a folder"
         ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pipes in folders")
+def test_where_markdown_goes_is_no_file(world: World, tmp_path: Path) -> None:
+    """As `/dev/stdout` and `/dev/null`, which root may replace."""
+    one, two = world.publish(A1, B), world.publish(A2, B)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "stdout").symlink_to("pipe")
+    for name in ("pipe", "stdout"):
+        said = f"error: {tmp_path / name}: cannot write this file: it is no file"
+        assert world.diff(one, two, "--markdown", str(tmp_path / name), code=2) == [said]
+    assert (tmp_path / "pipe").is_fifo()
+    assert world.diff(one, two, "--markdown", 300 * "x", code=2) == [
+        f"error: {300 * 'x'}: cannot write this file: {os.strerror(errno.ENAMETOOLONG)}"
+    ]
+    # Control: a link to a file leads to it.
+    (tmp_path / "link").symlink_to("file")
+    world.diff(one, two, "--markdown", str(tmp_path / "link"))
+    assert (tmp_path / "file").read_text("utf-8").startswith(f"`snapshot {one}`")
+    assert (tmp_path / "link").is_symlink()
 
 
 def test_names_that_are_nothing(world: World) -> None:
