@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 from scripts.channel.state import read_channel_state
 from scripts.core.channel_paths import Layout, channel_paths, folder_of_channel
 from scripts.core.errors import ExitCode, MirrorError, usage_error
-from scripts.core.files import is_dir, not_readable, read_regular
+from scripts.core.files import disk_errors, is_dir, not_readable, read_regular
 from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH
@@ -156,7 +156,9 @@ def find_mirror(text: str) -> MirrorLocation:
     if file is None:
         raise usage_error(redact(text), "a mirror cannot be at such a place", help=_HELP)
     folder = absolute(file)
-    if not is_dir(folder):
+    with disk_errors(folder, _HELP, "read"):
+        there = is_dir(folder)
+    if not there:
         raise usage_error(redact(text), "there is no such folder", help=_HELP)
     return MirrorLocation(folder=folder, url=folder.as_uri())
 

@@ -82,7 +82,8 @@ def doctor(
     configuration that cannot be read and for a place that is no mirror, and of exit code 3 where
     the mirror does not answer.
     """
-    path = absolute(lock_path / "pixi.lock" if lock_path.is_dir() else lock_path)
+    is_folder = os.path.isdir(lock_path)  # noqa: PTH112 -- whether one may look, reading it says
+    path = absolute(lock_path / "pixi.lock" if is_folder else lock_path)
     lock, root = read_lock(path), path.parent  # absolute, as pixi writes file locations
     settings = override(settings_beside(path), overrides)
     environments = choose_environments(lock, settings)

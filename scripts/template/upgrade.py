@@ -121,7 +121,7 @@ def read_newer(source: Path | None, root: Path) -> bytes:
                 help=f"name a newer {PYZ}, or a checkout: pixi run upgrade --from PATH",
             )
         return archive()
-    if not source.is_dir():
+    if not os.path.isdir(source):  # noqa: PTH112 -- whether one may look, reading it says
         return _read_tool(source)
     import tomlkit  # noqa: F401  # where this Python lacks it, that is no fault of the checkout's
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -49,6 +50,16 @@ def test_a_folder_that_is_no_mirror(flat: Asker, tmp_path: Path) -> None:
         assert (code, out, err) == (2, "", f"error: {shown}: {message}\n{NAME_IT}")
     (tmp_path / "bare").mkdir()
     assert flat.ask(mirror=str(tmp_path / "bare"))[0] == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such a path is just missing there")
+def test_what_the_system_does_not_look_at(flat: Asker) -> None:
+    """As in a folder of somebody else's, which root, who may run the tests, can look into."""
+    long, why = f"/{'x' * 300}/app", os.strerror(errno.ENAMETOOLONG)
+    flat.lock(flat.row("lib"))
+    assert flat.ask(mirror=long) == (2, "", f"error: {long}: cannot be read: {why}\n{NAME_IT}")
+    said = f"error: {long}: cannot read this lock file: {why}\n"
+    assert flat.ask("--lock", long, mirror=str(flat.folder)) == (2, "", said)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a folder that somebody is in cannot be removed there")

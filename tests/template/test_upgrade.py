@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -401,11 +402,14 @@ def test_what_is_no_newer_template_is_refused(
     missing = tmp_path / "b.pyz"
     with pytest.raises(FileNotFoundError) as caught:  # in the words of the system
         missing.stat()
+    too_long = f"cannot be read: {os.strerror(errno.ENAMETOOLONG)}"
     for source, message in (
         (text, f"not a {PYZ}: File is not a zip file"),
         (part, f"not a {PYZ}: it has no __main__.py"),
         (missing, f"cannot be read: {caught.value.strerror}"),
         (tmp_path, f"no {PYZ} can be made of it"),
+        # As in a folder of somebody else's.
+        *([(Path("/", "x" * 300, "y"), too_long)] if os.name != "nt" else []),
     ):
         done = case.upgrade(source=source)
         assert done.err.splitlines()[0] == f"error: {source}: {message}"
