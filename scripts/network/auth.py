@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import sys
 import time
@@ -183,8 +184,8 @@ def _has_keyring(environ: Mapping[str, str]) -> bool:
     """Tell whether there may be a keyring: on Linux only with a session bus, elsewhere always."""
     if sys.platform in {"darwin", "win32"} or environ.get("DBUS_SESSION_BUS_ADDRESS"):
         return True
-    runtime = environ.get("XDG_RUNTIME_DIR")
-    return runtime is not None and (Path(runtime) / "bus").exists()
+    runtime = environ.get("XDG_RUNTIME_DIR")  # perhaps of who was here before `su`
+    return runtime is not None and os.path.exists(f"{runtime}/bus")  # noqa: PTH110 -- Path raises
 
 
 def _read_netrc(path: Path, notes: list[str], *, must_exist: bool) -> dict[str, Credential]:

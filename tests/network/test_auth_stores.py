@@ -165,6 +165,9 @@ def test_a_keyring_needs_a_session_bus(tmp_path: Path) -> None:
     assert not read_credentials(PixiConfig(), environ).keyring
     bus = environ | {"DBUS_SESSION_BUS_ADDRESS": "unix:path=/run/user/1000/bus"}
     assert read_credentials(PixiConfig(), bus).keyring
+    # What the system does not look at, as in a folder of somebody else's.
+    unseen = environ | {"XDG_RUNTIME_DIR": str(tmp_path / ("x" * 300))}
+    assert not read_credentials(PixiConfig(), unseen).keyring
     (tmp_path / "bus").touch()
     assert read_credentials(PixiConfig(), environ | {"XDG_RUNTIME_DIR": str(tmp_path)}).keyring
 

@@ -143,8 +143,9 @@ def find_program(client: Client, environ: Mapping[str, str]) -> Path | None:
             path = os.pathsep.join(filter(None, (path, str(Path(sys.executable).parent))))
         case Client.PIP if importlib.util.find_spec("pip") is not None:
             return Path(sys.executable)
-    found = named if named and Path(named).is_file() else shutil.which(client, path=path)
-    return None if found is None else Path(found)
+    if not (named and os.path.isfile(named)):  # noqa: PTH113 -- Path raises where nobody may look
+        named = shutil.which(client, path=path)
+    return None if named is None else Path(named)
 
 
 def skip_reason(job: InstallJob, client: Client, folder: Path, root: Path) -> str | None:
