@@ -20,11 +20,13 @@ from scripts.core.files import (
     is_dir,
     is_file,
     link_or_copy,
+    read_regular,
     unlink,
     write_atomically,
 )
 from scripts.keep.snapshots import Snapshot, SnapshotLock, snapshots_folder
 from scripts.lock.mirrored import MirroredLock
+from scripts.lock.read import LARGEST
 from scripts.workspace.workspace import LOCK_NAME, Workspace
 
 LOCKS: Final = ".locks"
@@ -139,7 +141,7 @@ def kept_locks(place: ChannelPaths, snapshot: Snapshot) -> list[DescribedLock]:
     for number, lock in enumerate(snapshot.locks, 1):
         folder = locks_of(place, snapshot) / str(number)
         there = sorted(folder.iterdir()) if is_dir(folder) else ()
-        found.append((lock, {each.name: each.read_bytes() for each in there}))
+        found.append((lock, {each.name: read_regular(each, LARGEST) for each in there}))
     return found
 
 

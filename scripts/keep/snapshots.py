@@ -8,6 +8,7 @@ later runs have found of the same files, that they stand and are proven, is `<id
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -336,6 +337,8 @@ def _read_header(file: Path) -> Snapshot:
 def _reading(file: Path) -> Iterator[Iterator[Any]]:
     """Open a record; raise the error of exit code 2 where that may not be, or it is damaged."""
     try:
+        if exists(file) and not file.is_file():  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "not a file")  # noqa: TRY301
         with file.open(encoding="utf-8") as opened:
             yield map(json.loads, opened)
     except PermissionError as error:

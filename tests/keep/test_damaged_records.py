@@ -6,6 +6,7 @@ What is damaged decides nothing: no tree or folder goes because an altered recor
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,15 @@ from typing import Any
 
 import pytest
 
-from scripts.keep.snapshots import Snapshot, read_snapshots, record_of, snapshots_folder, tree_of
+from scripts.keep.snapshot_locks import locks_of
+from scripts.keep.snapshots import (
+    Snapshot,
+    later_of,
+    read_snapshots,
+    record_of,
+    snapshots_folder,
+    tree_of,
+)
 from tasks import bundle, diff, index, prune, receipt, rollback, snapshots, verify
 from tests.support.mirrors import Mirror, copy_linked, make_mirror, rows
 from tests.support.packages import TinyPackage
@@ -212,6 +221,21 @@ def test_an_old_one_stops_nobody(mirror: Mirror, run: Run, tmp_path: Path) -> No
     alter(record_of(place, third.id), 1, _2=1e999)
     assert "of it can be found nowhere" in run(rollback, second.id, code=2)
     assert "is damaged" in run(rollback, third.id, code=2), "the control"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_no_pipe_is_waited_for(mirror: Mirror, run: Run) -> None:
+    place, (_, second, newest) = mirror.workspace.place, there(mirror)
+    lock, record = locks_of(place, second) / "1" / "pixi.lock", record_of(place, newest.id)
+    for file, id_ in ((lock, second.id), (later_of(record), newest.id), (record, newest.id)):
+        kept = file.read_bytes() if file.exists() else None
+        file.unlink(missing_ok=True)
+        os.mkfifo(file)
+        assert "not a file" in run(rollback, id_, code=2)
+        file.unlink()
+        if kept is not None:
+            file.write_bytes(kept)
+    assert "rolled back" in run(rollback, second.id), "the control"
 
 
 @pytest.mark.parametrize(
