@@ -82,8 +82,7 @@ def doctor(
     configuration that cannot be read and for a place that is no mirror, and of exit code 3 where
     the mirror does not answer.
     """
-    is_folder = os.path.isdir(lock_path)  # noqa: PTH112 -- whether one may look, reading it says
-    path = absolute(lock_path / "pixi.lock" if is_folder else lock_path)
+    path = absolute(lock_path / "pixi.lock" if os.path.isdir(lock_path) else lock_path)  # noqa: PTH112
     lock, root = read_lock(path), path.parent  # absolute, as pixi writes file locations
     settings = override(settings_beside(path), overrides)
     environments = choose_environments(lock, settings)
