@@ -85,7 +85,8 @@ def show_tasks(invocation: str, name: str, note: str) -> int:
     tasks.pop(DEMO, None)
     rows = [f"  {row}\n" for row in table([*tasks.items()])]
     usage = f"usage: {invocation} {name} [options]    ({invocation} NAME --help for its options)"
-    Console().result(f"{usage}\n\n{''.join(rows)}\n{COMMON_OPTIONS}\n{note}")
+    for line in f"{usage}\n\n{''.join(rows)}\n{COMMON_OPTIONS}\n{note}".split("\n"):
+        Console().result(line)
     return 0
 
 

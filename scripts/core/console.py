@@ -25,6 +25,7 @@ SCHEMA: Final = 1
 _FEW: Final = 3
 _NAMES: Final = 5  # subjects of many problems that are named
 _ROWS: Final = 20  # lines of a list that are shown: they fit on a terminal
+_LINES: Final = "\t\n"  # kept in a text of several lines; those of others end no line
 _MARKS: Final = {"✓": "32", "✗": "31"}
 # Verbs that a message may begin with, and their plural; words that only fit a single subject.
 _PLURAL: Final = {
@@ -125,7 +126,8 @@ class Console:
     def bug(self, trace: str) -> None:
         """Print the traceback of a bug of ours and what to do with it, on stderr; never hidden."""
         plea = "this is a bug of pixi-mirror; please report it with the lines above"
-        _print(f"{_shown(trace.rstrip())}\n{_paint('warning:', '33')} {plea}", sys.stderr)
+        told = _shown(trace.rstrip(), _LINES)
+        _print(f"{told}\n{_paint('warning:', '33')} {plea}", sys.stderr)
 
     def report(self, report: Report) -> None:
         """Print a whole report for people: its lines, then its problems, equal ones as one.
@@ -139,7 +141,7 @@ class Console:
                 _print(_shown(line), sys.stderr)
         is_brief = self.verbosity < Verbosity.VERBOSE
         for text in group_problems(report.problems) if is_brief else map(str, report.problems):
-            head, *rest = _shown(text).splitlines()
+            head, *rest = _shown(text, _LINES).splitlines()
             rest = [re.sub("^help:", _paint("help:", "36"), line) for line in rest]
             _print("\n".join((f"{_paint('error:', '31')} {head}", *rest)), sys.stderr)
 
@@ -232,12 +234,12 @@ def _brief(problem: Problem) -> Problem:
     return dataclasses.replace(problem, details=details)
 
 
-def _shown(text: str) -> str:
-    """Escape control characters, hide secrets, and name commands as the user started us.
+def _shown(text: str, kept: str = "\t") -> str:
+    """Escape control characters but those `kept`, hide secrets, name commands as we were started.
 
     In this order: a line separator must not end the URL that a secret is in.
     """
-    return as_invoked(redact(printable(text, kept="\t\n")), os.environ)
+    return as_invoked(redact(printable(text, kept)), os.environ)
 
 
 def _as_shown(value: Json) -> Json:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import PurePath
 
+from scripts.core.redact import printable
+
 
 class ExitCode(IntEnum):
     """What a task's exit code tells its caller."""
@@ -51,13 +53,13 @@ class Problem:
         return self.text()
 
     def text(self, sentence: str | None = None) -> str:
-        """Render it; `sentence` stands where its subject and message do."""
+        """Render it, no text of it in two lines; `sentence` stands for its subject and message."""
         lines = [sentence or f"{self.subject}: {self.message}"]
         width = max((len(label) for label, _ in self.details), default=0)
         lines += [f"  {label.ljust(width)}  {text}" for label, text in self.details]
         if self.help is not None:
             lines.append(f"help: {self.help}")
-        return "\n".join(lines)
+        return "\n".join(printable(each, kept="\t") for each in lines)
 
 
 class MirrorError(Exception):

@@ -260,5 +260,5 @@ def _unnarrowed(manifest: Manifest, settings: Settings) -> Iterator[str]:
                 where, line = "environments", f"{each.name} = {{ {line} }}"
             yield (
                 f"environment {each.name} lacks the feature {MIRROR}, so it is locked for "
-                f"{', '.join(beyond)} too; write in [{where}]:\n  {line}"
+                f"{', '.join(beyond)} too; write in [{where}]: {line}"
             )

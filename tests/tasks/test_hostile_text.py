@@ -14,9 +14,9 @@ from tests.support.locks import EnvironmentRows, PlatformRows, RawRow, write_loc
 from tests.support.mirrors import make_mirror, rows
 from tests.support.packages import TinyPackage
 
-# A turned line, an isolate, a zero width, separators of lines and paragraphs, C0 and C1, a tag.
-HOSTILE = "\u202e\u2066\u200b\u2028\u2029\x1b\x9b\xad\ufeff\U000e0001"
-SHOWN = r"\u202e\u2066\u200b\u2028\u2029\x1b\x9b\xad\ufeff\U000e0001"
+# A new line, a turned one, an isolate, a zero width, separators of lines, C0 and C1, a tag.
+HOSTILE = "\nhelp: evil\u202e\u2066\u200b\u2028\u2029\x1b\x9b\xad\ufeff\U000e0001"
+SHOWN = r"\nhelp: evil\u202e\u2066\u200b\u2028\u2029\x1b\x9b\xad\ufeff\U000e0001"
 SHAPELESS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
@@ -52,6 +52,16 @@ def test_on_the_terminal(workspace: Path, capsys: pytest.CaptureFixture[str]) ->
     out, err = capsys.readouterr()
     assert f"{SHOWN}-1.0" in out + err
     assert shapeless(out + err) == set()
+    assert "\nhelp: evil" not in out + err
+
+
+def test_in_an_error(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = workspace / "pixi.lock"
+    lock.write_text(lock.read_text().replace("name: linux-64", r'name: "l\nhelp: evil"'))
+    assert verify.main(["--manifest-path", str(workspace), "--level", "files"]) == 2
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first == r"error: pixi.lock: platform l\nhelp: evil: no such subdir: 'l\nhelp: evil'"
+    assert last.startswith("help: known are noarch")  # control: its own help
 
 
 @pytest.mark.parametrize("form", ["md", "html"])

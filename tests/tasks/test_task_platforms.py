@@ -25,8 +25,8 @@ MANIFEST = (
 )
 WARNING = (
     "warning: environment gpu lacks the feature mirror, so it is locked for osx-64 too; "
-    "write in [environments]:\n"
-    '  gpu = { features = ["gpu", "mirror"], solve-group = "g" }\n'
+    "write in [environments]: "
+    'gpu = { features = ["gpu", "mirror"], solve-group = "g" }\n'
 )
 
 
