@@ -60,7 +60,7 @@ def test_an_environment_with_the_pasted_line_is_not_warned_of(
     manifest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old = b'gpu = { features = ["gpu"], solve-group = "g" }'
-    pasted = WARNING.splitlines()[1].strip().encode()
+    pasted = WARNING.partition("]: ")[2].strip().encode()
     manifest.write_bytes(MANIFEST.replace(old, pasted))
     assert run(manifest) == 0
     assert capsys.readouterr().err == ""
