@@ -186,12 +186,10 @@ def _take(stream: IO[bytes], size: int, *, keep: bool = False) -> bytes:
 
 def _identity(info: Mapping[str, bytes]) -> str:
     """Parse `info/index.json` as far as every client needs it, and look at where files would go."""
-    if any(b".." in each or b"\\" in each for each in info.values()):  # few have
-        for path, _ in package_files(info):
-            if ".." in path.replace("\\", "/").split(
-                "/"
-            ):  # rattler would even remove what is there
-                raise BadArchiveError(f"its {path} would be outside of where it is installed")
+    for path, _ in package_files(info):
+        if path.startswith("/") or ".." in path.replace("\\", "/").split("/"):
+            # rattler would panic, or even remove what is there
+            raise BadArchiveError(f"its {path} would be outside of where it is installed")
     if INDEX_JSON not in info:
         raise BadArchiveError(f"it has no {INDEX_JSON}")
     try:
@@ -217,7 +215,7 @@ def package_files(info: Mapping[str, bytes]) -> Iterator[tuple[str, str | None]]
         yield from ((line.strip(), None) for line in lines if line.strip())
         return
     document = None
-    with contextlib.suppress(RecursionError):
+    with contextlib.suppress(ValueError, RecursionError):
         document = json.loads(info[PATHS])
     rows = document.get("paths") if isinstance(document, dict) else None
     if not isinstance(rows, list) or not all(
