@@ -339,8 +339,13 @@ def classify_files(
     users: ChannelUsers,
     console: Console,
     files: Iterable[tuple[PurePosixPath, FileStatus]] | None = None,
+    *,
+    is_strict: bool = False,
 ) -> ChannelFiles:
-    """Put every file of the channel folder into its class; `files` are they, where known."""
+    """Put every file of the channel folder into its class; `files` are they, where known.
+
+    `is_strict`: what only has the name of a shard, or of METADATA, is untracked.
+    """
     named, layout = users.named(), selection.layout
     waiting = {each.path: each for each in waiting_files(folder, users)}
     files = sorted(
@@ -359,6 +364,8 @@ def classify_files(
     folders |= {each.path / NOARCH for each in channels}
     folders |= {each / SHARDS for each in folders if is_known_subdir(each.name)}
     mirrored, index, untracked = list[ChannelFile](), list[ChannelFile](), list[ChannelFile]()
+    there, removals = {path for path, _ in files}, users.state.removals
+    strays = _strays(folder, there, named.union(indexed)) if is_strict else ()
     for path, status in files:
         if path in waiting:
             continue
@@ -367,11 +374,10 @@ def classify_files(
         elif path in indexed:
             continue
         elif is_index_path(path) and (is_pypi_path(path) or _is_of(layout, _channel_of(path))):
-            kind = index
+            kind = untracked if path in strays else index
         else:
             kind = untracked
         kind.append(ChannelFile(path=path, size=status.st_size))
-    there, removals = {path for path, _ in files}, users.state.removals
     locked = replace(users, last=None).named() if removals else set()
     return ChannelFiles(
         mirrored=tuple(mirrored),
@@ -385,23 +391,17 @@ def classify_files(
     )
 
 
-def classify_strictly(
-    folder: Path, selection: Selection, users: ChannelUsers, console: Console
-) -> ChannelFiles:
-    """Do the same; untracked is also what only has the name of a shard, or of METADATA."""
-    files = classify_files(folder, selection, users, console)
-    known = users.named().union(x.path for x in files.retained)
-    ends = [x for x in files.index if x.path.suffix == METADATA]
-    strays = {x for x in ends if x.path.with_suffix("") not in known}
-    for subdir in (x.path.parent for x in files.index if x.path.name == SHARD_INDEX):
+def _strays(
+    folder: Path, paths: Collection[PurePosixPath], known: Collection[PurePosixPath]
+) -> set[PurePosixPath]:
+    """Return shards that no shard index names, and METADATA of wheels that are not `known`."""
+    found = {x for x in paths if x.suffix == METADATA and x.with_suffix("") not in known}
+    for path in (x for x in paths if x.name == SHARD_INDEX):
         with contextlib.suppress(OSError, MirrorError):  # the level `index` tells of damage
-            data = read_regular(folder / subdir / SHARD_INDEX, LARGEST)
-            named = {f"{x}{SHARD_END}" for x in parse_shard_index(data, "").shards.values()}
-            shards = (x for x in files.index if x.path.parent == subdir / SHARDS)
-            strays |= {x for x in shards if x.path.name not in named}
-    untracked = sorted((*files.untracked, *strays), key=lambda each: str(each.path).split("/"))
-    index = tuple(x for x in files.index if x not in strays)
-    return replace(files, index=index, untracked=tuple(untracked))
+            shards = parse_shard_index(read_regular(folder / path, LARGEST), "").shards
+            named = {path.parent / SHARDS / f"{x}{SHARD_END}" for x in shards.values()}
+            found |= {x for x in paths if x.parent == path.parent / SHARDS} - named
+    return found
 
 
 def channel_files_to_json(files: ChannelFiles) -> Json:

@@ -21,7 +21,7 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import is_dir
 from scripts.core.report import Report, counted
 from scripts.core.scratch import clear_scratch, temporary_folder
-from scripts.index.file_classes import ChannelFiles, classify_strictly, fill_purls
+from scripts.index.file_classes import ChannelFiles, classify_files, fill_purls
 from scripts.lock.satisfiability import without_outdated_manifests
 from scripts.lock.select import Selection
 from scripts.verify.files import check_archives, check_files
@@ -160,7 +160,7 @@ def _look(
     locks = attempt(lambda: without_outdated_manifests(selection.locks)) or selection.locks
     selection = replace(selection, locks=locks)
     with _proofs(workspace, options) as proofs:
-        account = classify_strictly(workspace.place.folder, selection, users, console)
+        account = classify_files(workspace.place.folder, selection, users, console, is_strict=True)
         look = partial(_checks, workspace, selection, options, account, results)
         for level, note, check in look(console=console, proofs=proofs):
             if note:
