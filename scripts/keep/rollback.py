@@ -47,7 +47,7 @@ from scripts.index.file_classes import files_of_layout, is_index_path
 from scripts.index.publish import publish, staged_files
 from scripts.index.stage import index
 from scripts.keep.published import read_published
-from scripts.keep.snapshot_locks import lock_in, moved_from
+from scripts.keep.snapshot_locks import known_as, lock_in
 from scripts.keep.snapshots import (
     ROLLBACK,
     Snapshot,
@@ -374,7 +374,7 @@ def _moved(
 
 def _locked_in(workspace: Workspace, snapshot: Snapshot) -> frozenset[str | None]:
     """Return the sha256 of this workspace's locks in a snapshot."""
-    own = {str(workspace.manifest_path), None, moved_from(workspace, snapshot)}
+    own = {known_as(workspace, snapshot), None}
     return frozenset(each.lock_sha256 for each in snapshot.locks if each.mirrored_by in own)
 
 

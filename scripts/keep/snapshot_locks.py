@@ -50,28 +50,29 @@ def lock_in(
     wanted, label = str(workspace.manifest_path), workspace.manifest.name
     if lock is not None and lock.entry is not None:
         wanted, label = str(lock.manifest_path or lock.label), lock.label
-    was, own = moved_from(workspace, snapshot), {str(workspace.manifest_path), None}
+    own = known_as(workspace, snapshot)
     known = [
-        (each.mirrored_by not in own, number)
+        (each.mirrored_by not in {own, None}, number)
         for number, each in enumerate(snapshot.locks, 1)
-        if wanted == (each.manifest or each.label)
-        or (was is not None and (was, label) == (each.mirrored_by, each.label))
+        if wanted == (each.manifest or each.label) or (own, label) == (each.mirrored_by, each.label)
     ]
     number = min(known, default=(True, 0))[1]  # another workspace may mirror it, too
     file = locks_of(workspace.place, snapshot) / str(number) / LOCK_NAME
     return file if is_file(file) else None
 
 
-def moved_from(workspace: Workspace, snapshot: Snapshot) -> str | None:
-    """Return where this workspace's manifest was as a snapshot of before a move, or copy, has it.
+def known_as(workspace: Workspace, snapshot: Snapshot) -> str:
+    """Return the manifest that a snapshot knows this workspace by: its own, or that of before.
 
-    So one of its name is taken that is no other one of this channel.
+    Before a move, or in what this is a copy of: one of its name, and no other one's of the channel.
     """
-    last, own = last_mirrored(workspace), str(workspace.manifest_path)
+    own = str(workspace.manifest_path)
+    if any(x.mirrored_by == own for x in snapshot.locks):
+        return own
+    last = last_mirrored(workspace)
     others = {str(x.manifest) for x in read_state(workspace.place).workspaces if x != last}
-    named = [x.manifest for x in snapshot.locks if x.label == workspace.manifest.name]
-    by = [x.mirrored_by for x in snapshot.locks]
-    return None if own in by else next((x for x in named if x in by and x not in others), None)
+    named = (x.mirrored_by for x in snapshot.locks if x.label == workspace.manifest.name)
+    return next((x for x in named if x and x not in others), own)
 
 
 def describe_locks(
