@@ -16,9 +16,8 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from email.message import Message
 from pathlib import Path, PurePosixPath
-from typing import IO, Final, cast
+from typing import IO, TYPE_CHECKING, Final, cast
 
 from scripts.channel.archive import (
     LARGEST_INFO,
@@ -29,6 +28,9 @@ from scripts.channel.archive import (
 from scripts.core.files import CHUNK
 from scripts.core.pep508 import parse_version, pypi_name
 from scripts.core.record import PypiRecord
+
+if TYPE_CHECKING:
+    from email.message import Message
 
 DIST_INFO: Final = ".dist-info"
 PKG_INFO: Final = "PKG-INFO"
