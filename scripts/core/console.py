@@ -16,7 +16,7 @@ from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.file_name import is_archive_name
 from scripts.core.invocation import as_invoked
 from scripts.core.redact import printable, redact
-from scripts.core.report import Json, Line, Report, counted, listed
+from scripts.core.report import Json, Line, Report, counted, flattened, listed
 
 SCHEMA: Final = 1
 """The version of what `--json` prints; docs/json.schema.json describes it."""
@@ -44,6 +44,7 @@ _VERB: Final = re.compile(rf"^(?:{'|'.join(_PLURAL)})\b")
 _SINGULAR: Final = re.compile(r"^is no |\b(?:a|an|another|it|its|itself)\b")
 _FILES: Final = (".json", ".msgpack.zst", ".json.zst")
 _ESCAPE_SEQUENCES: Final = 4  # ENABLE_VIRTUAL_TERMINAL_PROCESSING of SetConsoleMode
+_WARNING: Final = "warning: "
 _OF_PLACES: Final = frozenset({"used by", "needed by"})
 
 
@@ -155,13 +156,18 @@ class Console:
 
 
 def render_json(task: str, report: Report, warnings: Sequence[str] = ()) -> dict[str, Json]:
-    """Make what `--json` prints: the task's data, warnings and problems, without secrets."""
+    """Make what `--json` prints: the task's data, warnings and problems, without secrets.
+
+    Of the report's lines those that warn are told as those that were printed at once.
+    """
+    lines = flattened(report.lines)
+    told = (x.removeprefix(_WARNING) for x in lines if x.startswith(_WARNING))
     document = {
         "schema": SCHEMA,
         "task": task,
         "exit-code": int(report.exit_code),
         **report.data,
-        "warnings": warnings,
+        "warnings": [*dict.fromkeys([*warnings, *told])],
         "problems": [
             {
                 "subject": each.subject,

@@ -292,6 +292,9 @@ def test_one_name_with_other_bytes_from_another_index_is_told(
         assert (f"warning: {text}" in capsys.readouterr().out.splitlines()) == is_told
         assert verify.main([*where, "--level", "index", "--report", str(report)]) == 0
         assert (f"warning: {text}" in capsys.readouterr().out.splitlines()) == is_told
+        for task, more in (verify, ["--level", "index"]), (index, []):
+            assert task.main([*where, "--json", *more]) == 0
+            assert json.loads(capsys.readouterr().out)["warnings"] == [text] * is_told
         said = report.read_text(encoding="utf-8")
         assert ("with different bytes" in said) == is_told
         assert "word@" not in said
