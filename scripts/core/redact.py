@@ -15,7 +15,7 @@ _RAW_PASSWORD: Final = re.compile(r"://[^/?#@\[:]*:(?![0-9]*[/?#])[^/?#@]*[/?#].
 _QUERY: Final = re.compile(r"(?:\?|%3[Ff])[^#]*[^#'\"<>(),.;:\[\]{}]")
 # From the first part of a fragment that may be a secret (`#access_token=…`) to its end.
 _FRAGMENT: Final = re.compile(
-    r"([#&](?!(?:sha[0-9]+|md5|egg|subdirectory)=)[^#&=/]*=)[^#]*[^#'\"<>(),.;:\[\]{}]"
+    r"(#(?:[^#]*?&)??(?!(?:sha[0-9]+|md5|egg|subdirectory)=)[^#&=/]*=)[^#]*[^#'\"<>(),.;:\[\]{}]"
 )
 # anaconda.org's tokens (conda/core/url.py); `/t/` stays, as rattler's redaction keeps it.
 _TOKEN: Final = re.compile(r"/(?:t|%74)/[^/?#]*[^/?#'\"<>(),.;:\[\]{}]")

@@ -132,6 +132,7 @@ def test_a_text_without_urls_is_unchanged(text: str) -> None:
         ("https://cache/https://u:p/q@host/x", "https://cache/https://********@host/x"),
         ("ssh://git@host:a/b@1.0", "ssh://********@host:a/b@1.0"),
         ("file:///C:/x@y", "file:///C:/x@y"),
+        ("https://host/a&b=c/x#egg=y&b=z", "https://host/a&b=c/x#egg=y&b=********"),
         ("git+https://github.com/a/b@1.0", "git+https://github.com/a/b@1.0"),
         ("https://host/t/tk-1/main/x", "https://host/t/********/main/x"),
         ("https://host/%74/tk-1/main/x", "https://host/t/********/main/x"),
