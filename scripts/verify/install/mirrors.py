@@ -48,7 +48,7 @@ def mirrors_for(job: InstallJob) -> Mapping[str, PurePosixPath]:
             _add(mirrors, channel_prefix(url), artifact.channel)
     for each in job.pypi:
         if is_remote(each.urls[0]) and not keeps_name(each.urls[0]):
-            raise NoMirrorError(f"pixi asks for {each.name} with the query of its URL in the name")
+            raise NoMirrorError(f"pixi asks for {each.name} by more than its URL's path")
     pypi = (*job.pypi, *job.builders)
     for base, folder in pypi_prefixes(pypi, job.indexes, job.find_links).items():
         _add(mirrors, base, folder)
