@@ -155,8 +155,8 @@ def takes_python(requires: str, version: str) -> bool | None:
             for each in said
             if each.operator in _LOWER
         ]
-        if SpecifierSet(",".join(lower)).contains(version, prereleases=True):
-            return said.contains(version, prereleases=True) or None
+        if SpecifierSet(",".join(lower)).contains(version):
+            return said.contains(version) or None
     except ValueError:
         return True  # uv reads it less strictly
     return False

@@ -46,10 +46,6 @@ _UV_PLATFORMS: Final = {
     "win-64": "x86_64-pc-windows-msvc",
     "win-arm64": "aarch64-pc-windows-msvc",
 }
-_UV_MUSLS: Final = {  # of musl 1.2
-    "linux-64": "x86_64-unknown-linux-musl",
-    "linux-aarch64": "aarch64-unknown-linux-musl",
-}
 _UV_GLIBCS: Final = (17, 28, *range(31, 41))
 UV_TOO_OLD: Final = re.compile(r"unexpected argument|invalid value '[^']*' for '--python-platform")
 """What a uv says that does not know an option, or a platform."""
@@ -168,11 +164,12 @@ def uv_platform(subdir: str, versions: Mapping[str, str]) -> str | None:
     `versions` are those of its virtual packages. A word for an earlier one would refuse what is
     right.
     """
-    if "__musl" in versions:
-        return _UV_MUSLS.get(subdir) if _release(versions["__musl"]) <= (1, 2) else None
     word = _UV_PLATFORMS.get(subdir)
     if word is None or "{}" not in word:
         return word
+    if "__musl" in versions:  # uv's is of 1.2
+        musl = f"{word.partition('-')[0]}-unknown-linux-musl"
+        return musl if _release(versions["__musl"]) <= (1, 2) else None
     major, minor = _release(versions.get("__glibc", "0"))
     if major != 2:
         return None
