@@ -359,8 +359,7 @@ def _try(workspace: Workspace, attempt: InstallAttempt, program: Path) -> Instal
             if any(DISK_FULL.search(str(each)) for each in problems):
                 return _stopped(attempt, no_room)
             if client is Client.UV and any(UV_TOO_OLD.search(str(each)) for each in problems):
-                too_old = f"this uv is too old for {job.uv_platform}"
-                return dataclasses.replace(attempt, skip_reason=too_old)
+                return dataclasses.replace(attempt, skip_reason="this uv is too old for it")
             if not problems:
                 title, brought = f"{job.place}, installed by {client.program}", _brought(attempt)
                 problems = check_prefix(prefix, folders_of(job), title, folder, brought)
