@@ -49,9 +49,8 @@ def url_subdir(location: str) -> str | None:
 
 def keeps_path(location: str, path: PurePosixPath) -> bool:
     """Tell whether a path ends with the URL's subdir and file name, which `[mirrors]` keeps."""
-    head, last = _head(location)  # pixi asks for a query as a part of the name
-    asked = unquote(f"{head.rpartition('/')[2]}/{last}")
-    return asked == "/".join(path.parts[-2:]) and "?" not in location
+    asked = location.split("/")[-2:]  # a query or fragment as well: a part of the name to pixi
+    return tuple(map(unquote, asked)) == path.parts[-2:]
 
 
 def _head(location: str) -> tuple[str, str]:

@@ -277,6 +277,10 @@ def test_a_flat_mirror_is_the_server_s_root() -> None:
             "https://x.org/noarch/one-1-0.conda?sig=abc",
             "noarch/one-1-0.conda is not at the path that the lock's URL ends in",
         ),
+        (
+            "https://x.org/noarch/one-1-0.conda#abc",
+            "noarch/one-1-0.conda is not at the path that the lock's URL ends in",
+        ),
     ],
 )
 def test_what_mirrors_cannot_express(url: str, why: str) -> None:
