@@ -395,13 +395,14 @@ def _strays(
     folder: Path, paths: Collection[PurePosixPath], known: Collection[PurePosixPath]
 ) -> set[PurePosixPath]:
     """Return shards that no shard index names, and METADATA of wheels that are not `known`."""
-    found = {x for x in paths if x.suffix == METADATA and x.with_suffix("") not in known}
+    named, folders = set[PurePosixPath](), set[PurePosixPath]()
     for path in (x for x in paths if x.name == SHARD_INDEX):
         with contextlib.suppress(OSError, MirrorError):  # the level `index` tells of damage
             shards = parse_shard_index(read_regular(folder / path, LARGEST), "").shards
-            named = {path.parent / SHARDS / f"{x}{SHARD_END}" for x in shards.values()}
-            found |= {x for x in paths if x.parent == path.parent / SHARDS} - named
-    return found
+            folders.add(path.parent / SHARDS)
+            named |= {path.parent / SHARDS / f"{x}{SHARD_END}" for x in shards.values()}
+    found = {x for x in paths if x.parent in folders} - named
+    return found | {x for x in paths if x.suffix == METADATA and x.with_suffix("") not in known}
 
 
 def channel_files_to_json(files: ChannelFiles) -> Json:
