@@ -82,14 +82,20 @@ def read_text(path: Path, *, limit: int, what: str) -> str:
         ) from None
 
 
-def read_regular(path: Path, limit: int) -> bytes:
-    """Read a file of at most `limit` bytes; raises OSError, EFBIG for a larger one.
+def regular_status(path: Path) -> os.stat_result:
+    """Return the status of a file that is to be read; raises OSError.
 
     A pipe, on which one would wait forever, and a device, which may have no end, are refused.
     """
     status = path.stat()
     if not S_ISREG(status.st_mode) and not S_ISDIR(status.st_mode):  # that gives the system's error
         raise OSError(errno.EINVAL, "not a file", str(path))
+    return status
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Read a file of at most `limit` bytes; raises OSError, EFBIG for a larger one."""
+    status = regular_status(path)
     with path.open("rb") as file:
         # Python asks at once for room for all that may come, and Windows sets that much aside.
         data = file.read(min(status.st_size, limit) + 1)

@@ -8,7 +8,6 @@ later runs have found of the same files, that they stand and are proven, is `<id
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +21,7 @@ from scripts.channel.state import path_inside
 from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_paths import ChannelPaths, Layout
 from scripts.core.errors import MirrorError, first_details, usage_error, usage_problem
-from scripts.core.files import exists, write_atomically
+from scripts.core.files import exists, regular_status, write_atomically
 from scripts.core.report import Json, to_json
 from scripts.keep.unbundle import content_digest
 
@@ -337,8 +336,7 @@ def _read_header(file: Path) -> Snapshot:
 def _reading(file: Path) -> Iterator[Iterator[Any]]:
     """Open a record; raise the error of exit code 2 where that may not be, or it is damaged."""
     try:
-        if exists(file) and not file.is_file():  # a pipe would be waited for
-            raise OSError(errno.EINVAL, "not a file")  # noqa: TRY301
+        regular_status(file)
         with file.open(encoding="utf-8") as opened:
             yield map(json.loads, opened)
     except PermissionError as error:
