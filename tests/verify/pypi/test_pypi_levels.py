@@ -540,6 +540,14 @@ def test_a_level_that_is_not_proven_of_all_is_none_that_a_snapshot_is_proven_by(
     assert world.run(snapshots)[1].splitlines()[-1].endswith("  files, closure")  # control
 
 
+def stand_in(world: PypiWorld, does: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a script be the uv that solves."""
+    program = world.root / "uv"
+    program.write_text(f"#!/bin/sh\n{does}\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setattr("scripts.verify.solve.find_program", lambda *_: program)
+
+
 @posix_scripts
 @pytest.mark.parametrize(
     ("does", "code", "message"),
@@ -553,10 +561,7 @@ def test_trouble_of_this_machine_is_no_finding(
     does: str, code: int, message: str, world: PypiWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last is one; of neither other is anything remembered as proven."""
-    program = world.root / "uv"
-    program.write_text(f"#!/bin/sh\n{does}\n", encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setattr("scripts.verify.solve.find_program", lambda *_: program)
+    stand_in(world, does, monkeypatch)
     actual, told = world.verify("solve")
     assert (actual, told["problems"][0]["message"]) == (code, message)
     is_finding = code == 1
@@ -575,7 +580,7 @@ def test_what_a_uv_says_that_takes_the_machine_of_windows_for_another_proves_not
     needs = (*app.requires_dist, "tiny-win; platform_machine == 'AMD64'")
     new = world.remade(app=dataclasses.replace(app, requires_dist=needs))
     open_ = ["folder (not in the mirror)", "tiny-sdist (an sdist)"]
-    program, uv = world.root / "uv", find_program(Client.UV, os.environ)
+    uv = find_program(Client.UV, os.environ)
     assert uv is not None
     machine = "x86_64"
     if uv_release(uv) >= (0, 13, 6):
@@ -584,9 +589,7 @@ def test_what_a_uv_says_that_takes_the_machine_of_windows_for_another_proves_not
         assert (code, [x["not-proven"] for x in told["solved"]]) == (0, [open_] * 2)
     holds = f"sed -i \"s/machine == 'x86_64'/machine == '{machine}'/\""
     does = f'for x; do case $x in */in.txt) {holds} "$x";; esac; done\nexec {uv} "$@"'
-    program.write_text(f"#!/bin/sh\n{does}\n", encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setattr("scripts.verify.solve.find_program", lambda *_: program)
+    stand_in(world, does, monkeypatch)
     code, told = new.verify("solve")
     too_old = "its PyPI packages (this uv is too old: uv >=0.13.6 will do)"
     assert [x["not-proven"] for x in told["solved"]] == [open_, [*open_, too_old]]
@@ -607,10 +610,7 @@ def test_what_a_uv_says_that_takes_the_machine_of_windows_for_another_proves_not
 def test_a_uv_that_does_not_know_what_it_is_told_proves_nothing(
     says: str, world: PypiWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = world.root / "uv"
-    program.write_text(f'#!/bin/sh\necho "error: {says}" >&2; exit 2\n', encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setattr("scripts.verify.solve.find_program", lambda *_: program)
+    stand_in(world, f'echo "error: {says}" >&2; exit 2', monkeypatch)
     code, told = world.verify("solve")
     too_old = "its PyPI packages (this uv is too old: uv >=0.13.6 will do)"
     assert (code, told["problems"]) == (0, [])
