@@ -219,6 +219,8 @@ def _path_of(target: str) -> PurePosixPath:
 def _differences(
     link: PageLink, file: _File, path: PurePosixPath
 ) -> Iterator[tuple[str, str | None, str | None]]:
+    if link.name != file.path.name:
+        yield "filename", file.path.name, link.name
     if file.sha256 is not None and link.sha256 != file.sha256:
         yield "sha256", file.sha256, link.sha256
     if link.yanked is not None:  # pixi and uv would lock no such file

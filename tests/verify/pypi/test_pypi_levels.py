@@ -180,6 +180,12 @@ SIMPLE = "_pypi/simple/pypi.example.org/simple/tiny-lib/index.html"
             '"requires-python":38',
             "is no page of an index (TypeError)",
         ),
+        (
+            SIMPLE.replace(".html", ".v1_json"),
+            '"filename":"tiny_lib',
+            '"filename":"tiny_lob',
+            f"has another filename of {LIB}",
+        ),
     ],
 )
 def test_a_page_that_is_wrong_is_found_by_index(
