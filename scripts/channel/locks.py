@@ -29,7 +29,7 @@ from scripts.lock.read import parse_lock, read_lock
 from scripts.lock.select import select
 from scripts.workspace.model import Manifest
 from scripts.workspace.settings import TABLE, LockEntry, Settings
-from scripts.workspace.workspace import Workspace, read_manifest_beside
+from scripts.workspace.workspace import LOCK_NAME, Workspace, read_manifest_beside
 
 KEPT_LOCKS: Final = "--kept-locks"
 _WITH_COPY: Final = f"{KEPT_LOCKS} takes the copy that is kept"
@@ -152,9 +152,11 @@ def _find(workspace: Workspace, entry: LockEntry) -> Iterator[tuple[Path | str, 
         if not names:
             message = f"no file is named so, and {TABLE}.locks asks for it"
             raise usage_error(entry.location, message, ("looked in", str(root)))
-    for name in names:
+    for named in map(PurePath, names):
+        is_folder = os.path.isdir(root / named)  # noqa: PTH112 -- a Path's raises if it is forbidden
+        path = named / LOCK_NAME if is_folder else named
         # A link's manifest and relative paths are where the link is, as for pixi.
-        yield (root / name).parent.resolve() / PurePath(name).name, PurePath(name).as_posix()
+        yield (root / path).parent.resolve() / path.name, path.as_posix()
 
 
 def _search(workspace: Workspace, path: PurePath, parts: tuple[str, ...]) -> Iterator[PurePath]:

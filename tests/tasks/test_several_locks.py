@@ -587,6 +587,20 @@ def test_what_a_pattern_finds(several: Several, capsys: pytest.CaptureFixture[st
             assert (status_, expected) == (2, [])
 
 
+def test_a_folder_stands_for_its_lock(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `--manifest-path` takes a folder; the control has no `pixi.lock` in it."""
+    shown = {"../service": "../service/pixi.lock", ".": "pixi.lock", "": "pixi.lock"}
+    for folder, location in shown.items():
+        assert several.task(locks.main, "--json", "--locks", folder) == 0
+        found = [each["location"] for each in json.loads(capsys.readouterr().out)["locks"]]
+        assert found == list(dict.fromkeys(["pixi.lock", location]))
+    assert several.task(locks.main, "--locks", "../lone") == 2
+    lacking = several.root / "lone" / "pixi.lock"
+    assert capsys.readouterr().err.startswith(
+        f"error: {lacking}: cannot read this lock file: there is no such file\n"
+    )
+
+
 def test_a_lock_that_is_a_link_stands_with_the_manifest_beside_the_link(
     several: Several, capsys: pytest.CaptureFixture[str]
 ) -> None:
