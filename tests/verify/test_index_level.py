@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,15 @@ def test_a_record_without_its_artifact(world: World, capsys: pytest.CaptureFixtu
     )
 
 
-def test_a_locked_artifact_that_is_missing_is_the_level_files_affair(world: World) -> None:
+@pytest.mark.parametrize("version", [5, 6])
+def test_a_locked_artifact_that_is_missing_is_the_level_files_affair(
+    version: int, world: World
+) -> None:
+    """An old lock says too little, and no bytes are there to tell the rest."""
+    rows = world.rows()
+    hello = replace(rows["hello"], without=frozenset({"license"} if version < 6 else ()))
+    platform = PlatformRows(name=here(), rows=(hello, rows["lib"]))
+    world.lock(EnvironmentRows(platforms=(platform,)), version=version)
     (world.folder / HELLO).unlink()
     assert world.verify("--level", "index") == 0
 
