@@ -52,7 +52,8 @@ def ask_for_locks(
 
     Raises the errors of all that could not be had.
     """
-    router, policy = Router(workspace.manifest_path, os.environ, console), policy or RetryPolicy()
+    router = Router(workspace.manifest_path, os.environ, console)
+    policy = policy or RetryPolicy(answer=30.0)
     renewed, problems = dict[str, KeptLock](), list[Problem]()
     with contextlib.closing(HttpClient(router, policy)) as client:
         for url in dict.fromkeys(each.location for each in entries):

@@ -29,7 +29,7 @@ LARGEST_UNSIZED: Final = 16 << 30
 """Bytes; where the lock tells no size, a longer body is taken for an endless one."""
 _LARGEST: Final = 16 << 20  # bytes of what is remembered; a file has some 80
 _CONNECT: Final = 5.0  # seconds; nobody waits long for what is good to know
-_READ: Final = 10.0
+_ANSWER: Final = 10.0
 
 
 def read_sizes(path: Path) -> dict[str, int]:
@@ -76,7 +76,9 @@ def ask_sizes(
     from scripts.network.http import HttpClient, ask_all
 
     policy = policy or RetryPolicy()
-    policy = replace(policy, connect=min(policy.connect, _CONNECT), read=min(policy.read, _READ))
+    policy = replace(
+        policy, connect=min(policy.connect, _CONNECT), answer=min(policy.answer, _ANSWER)
+    )
     by_path, silent = {each.path: each for each in artifacts}, set[str]()
     with contextlib.closing(HttpClient(router, policy)) as client:
         told = ask_all(lambda path: _size(by_path[path], client, router, root, silent), by_path)

@@ -204,12 +204,15 @@ class HttpClient:
             response = (self._insecure_adapter if is_insecure else self._adapter).send(
                 request,
                 proxies={"http": route.proxy, "https": route.proxy} if route.proxy else {},
-                timeout=(self._policy.connect, self._policy.read),
+                timeout=(self._policy.connect, self._policy.answer),
                 stream=True,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
             raise self._no_answer(error, route) from None
-        if response.status_code >= 400:
+        is_refusal = response.status_code >= 400
+        if (connection := getattr(response.raw, "connection", None)) and connection.sock:
+            connection.sock.settimeout(_SOON if is_refusal else self._policy.read)
+        if is_refusal:
             with response:
                 raise _refusal(response, route)
         return response
@@ -314,10 +317,8 @@ def _status_line(response: requests.Response) -> str:
 
 def _refusal(response: requests.Response, route: Route) -> DownloadError:
     """Make the error of a response of status 400 or more, with the beginning of its text."""
-    body, socket = b"", getattr(getattr(response.raw, "connection", None), "sock", None)
+    body = b""
     with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
-        if socket is not None:  # by itself it waits as long as for an artifact
-            socket.settimeout(_SOON)
         body = response.raw.read1(_BEGINNING, decode_content=True)[:_BEGINNING]
     kind, text = response.headers.get("Content-Type", ""), _status_line(response)
     sent = (*route.headers.values(), route.url, route.proxy or "")

@@ -31,6 +31,9 @@ class RetryPolicy:
     at once. A server's Retry-After, up to `max_retry_after`, comes before that. A server that for
     `unreachable_after` could not be connected to, or for `failing_after` gave no good answer, is
     down. A body of less than `min_speed` over `min_speed_window` is given up.
+
+    An answer is waited for as long as by pixi (pixi_utils/src/reqwest.rs): a proxy may first get
+    the file itself, and look into it. Then `read` counts from one byte to the next.
     """
 
     total: int = 5
@@ -40,6 +43,7 @@ class RetryPolicy:
     unreachable_after: float = 8.0
     failing_after: float = 30.0
     connect: float = 15.0
+    answer: float = 300.0
     read: float = 30.0
     min_speed: float = 512.0
     min_speed_window: float = 30.0

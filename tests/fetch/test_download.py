@@ -348,9 +348,14 @@ def test_without_a_digest_two_halves_are_never_joined(world: World) -> None:
 
 
 def test_late_is_not_wrong(world: World) -> None:
-    world.upstream.always("*.conda", late(0.1))
+    """A proxy may look into the whole file before it answers; pixi waits for five minutes."""
+    assert RetryPolicy().answer == 300
+    world.upstream.always("*.conda", late(3 * QUICK.read))
     assert_right(world, world.download())
     assert len(world.upstream.requests) == 1
+    world.target.unlink()
+    with pytest.raises(DownloadError, match="read timed out"):
+        world.download(dataclasses.replace(QUICK, answer=QUICK.read))
 
 
 def test_nobody_listens(world: World, tmp_path: Path) -> None:
