@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import urljoin
@@ -219,7 +220,8 @@ def read_records(
                 return _read_shards(client, base, index, names)
         except DownloadError as error:
             errors.append(error)
-            if error.kind in OF_THE_NETWORK:
+            # 501: what a server has none of, to rattler (sharded_subdir/mod.rs).
+            if error.kind in OF_THE_NETWORK and error.status != HTTPStatus.NOT_IMPLEMENTED:
                 raise
     if index is not None:
         return _read_shards(client, base, index, names)

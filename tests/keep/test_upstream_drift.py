@@ -543,21 +543,27 @@ def test_each_form_of_repodata_does(world: World) -> None:
     world.publish(CONDA[0], CONDA[2])
     zst, shards = "/ch/*/repodata.json.zst", "/ch/*/repodata_shards.msgpack.zst"
     said = "upstream: 5 artifacts asked for: 1 withdrawn\n"
-    for absent in (
-        [zst],
-        [shards],
-        [zst, shards],
-        [zst, "/ch/*/repodata.json"],
+    for code, absent in (
+        (404, [zst]),
+        (404, [shards]),
+        (404, [zst, shards]),
+        (404, [zst, "/ch/*/repodata.json"]),
+        (501, [zst, shards]),
     ):
         shutil.rmtree(world.kept, ignore_errors=True)
         for each in absent:
-            world.upstream.always(each, status(404))
+            world.upstream.always(each, status(code))
         assert world.run(code=ExitCode.FINDINGS)[0] == said
         # Nobody asks a second time for what the channel does not have.
         world.upstream.statuses.clear()
         world.run(code=ExitCode.FINDINGS)
         assert set(world.upstream.statuses) == {304}
         world.upstream.behave()
+    # What a server is not able to just now, it may have.
+    shutil.rmtree(world.kept)
+    world.upstream.always(shards, status(503))
+    world.run(code=ExitCode.NETWORK)
+    world.upstream.behave()
     # Compressed on the way, though nobody asked for that.
     world.upstream.always("*", gzipped())
     assert world.run(code=ExitCode.FINDINGS)[0] == said
