@@ -37,9 +37,8 @@ class ErrorKind(Enum):
     )
     # Untrusted, and which certificates count was written in `tls-root-certs`.
     TLS_UNTRUSTED_SETTING = (
-        "take the other store, `pixi config set tls-root-certs system` or webpki; or `pixi config"
-        " unset tls-root-certs` and name the certificate of the server's authority:"
-        " SSL_CERT_FILE=FILE.pem"
+        "take the other store, `pixi config set tls-root-certs system` or webpki; or name a file"
+        " with the certificate of the server's authority: SSL_CERT_FILE=FILE.pem"
     )
     TLS_NAME = (
         "call the server by the name in its certificate, in `channels` or `[mirrors]`; or is"

@@ -2,9 +2,9 @@
 
 Only the first that is set counts: pixi's `tls-no-verify` and `tls-root-certs`; SSL_CERT_FILE with
 SSL_CERT_DIR; as in requests, `REQUESTS_CA_BUNDLE`, then `CURL_CA_BUNDLE`. Where nothing is set, the
-system's and Mozilla's certificates, each of which one build of pixi takes. (Beside `tls-root-certs`
-one build of pixi 0.77 adds SSL_CERT_FILE and SSL_CERT_DIR, the other takes them in its place;
-crates/pixi_utils/src/reqwest.rs, tls.rs.)
+system's and Mozilla's certificates, each of which one build of pixi takes. SSL_CERT_FILE and
+SSL_CERT_DIR count beside `tls-root-certs`, too: one build of pixi 0.77 adds them to it, the other
+takes them in its place (crates/pixi_utils/src/reqwest.rs, tls.rs).
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def choose_trust(config: PixiConfig, environ: Mapping[str, str]) -> Trust:
     # Strongest first; the first that is set counts alone.
     candidates = [named, of_requests[:1], of_requests[1:], of_activation]
     explicit = config.tls_root_certs
-    used = [] if explicit else next((each for each in candidates if each), [])
+    used = named if explicit else next((each for each in candidates if each), [])
     roots = (explicit,) if explicit else () if used and used != of_activation else Trust().roots
     return Trust(
         roots=roots,

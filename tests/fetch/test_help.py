@@ -450,17 +450,16 @@ CA = str(TLS / "ca.pem")
             "name a file with the certificate of the server's authority: SSL_CERT_FILE=FILE.pem",
         ),
         (
-            {"CURL_CA_BUNDLE": CA, "SSL_CERT_FILE": CA},
+            {"CURL_CA_BUNDLE": CA, "SSL_CERT_FILE": OTHER},
             'tls-root-certs = "webpki"\n',
             [
                 "  certificates  Mozilla's certificates (tls-root-certs = webpki)",
-                f"  not used      SSL_CERT_FILE={CA}",
+                f"  certificates  SSL_CERT_FILE={OTHER}",
                 f"  not used      CURL_CA_BUNDLE={CA}",
             ],
             (
-                "take the other store, `pixi config set tls-root-certs system` or webpki; or `pixi"
-                " config unset tls-root-certs` and name the certificate of the server's authority:"
-                " SSL_CERT_FILE=FILE.pem"
+                "take the other store, `pixi config set tls-root-certs system` or webpki; or name a"
+                " file with the certificate of the server's authority: SSL_CERT_FILE=FILE.pem"
             ),
         ),
     ],

@@ -84,11 +84,11 @@ def _environ(*sources: Source, **more: str) -> dict[str, str]:
         (PixiConfig(), {}, Trust(roots=(RootCerts.SYSTEM, RootCerts.WEBPKI))),
         (SYSTEM, {}, Trust(roots=(RootCerts.SYSTEM,))),
         (PixiConfig(tls_no_verify=True), _environ(FILE), Trust(verify=False)),
-        # What pixi's own setting says counts alone.
+        # Beside pixi's own setting counts what pixi itself reads.
         (
             SYSTEM,
             _environ(FILE, BUNDLE),
-            Trust(roots=(RootCerts.SYSTEM,), overridden=(FILE, BUNDLE)),
+            Trust(roots=(RootCerts.SYSTEM,), sources=(FILE,), overridden=(BUNDLE,)),
         ),
         (
             PixiConfig(),
@@ -151,10 +151,10 @@ def test_choice(config: PixiConfig, environ: dict[str, str], expected: Trust) ->
             ],
         ),
         (
-            Trust(roots=(RootCerts.SYSTEM,), overridden=(FILE, BUNDLE)),
+            Trust(roots=(RootCerts.SYSTEM,), sources=(FILE,), overridden=(BUNDLE,)),
             [
                 ("certificates", "the system's certificates (tls-root-certs = system)"),
-                ("not used", "SSL_CERT_FILE=c"),
+                ("certificates", "SSL_CERT_FILE=c"),
                 ("not used", "REQUESTS_CA_BUNDLE=a"),
             ],
         ),
@@ -197,9 +197,11 @@ def test_a_folder_of_certificates_is_trusted(
 
 
 @pytest.mark.parametrize("roots", list(RootCerts))
-def test_nobody_else_trusts_it(secure: Upstream, roots: RootCerts) -> None:
+def test_beside_a_store_counts_what_pixi_reads(secure: Upstream, roots: RootCerts) -> None:
+    config = PixiConfig(tls_root_certs=roots)
+    assert _get(f"{secure.url}/x", {"SSL_CERT_FILE": CA}, config) == b"whole"
     with pytest.raises(requests.exceptions.SSLError, match=r"(?i)certificate"):
-        _get(f"{secure.url}/x", {}, PixiConfig(tls_root_certs=roots))
+        _get(f"{secure.url}/x", {"REQUESTS_CA_BUNDLE": CA}, config)
 
 
 def test_a_name_that_is_not_in_the_certificate(secure: Upstream) -> None:
