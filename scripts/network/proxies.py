@@ -77,16 +77,17 @@ def choose_proxies(config: PixiConfig, environ: Mapping[str, str]) -> Proxies:
     """Take the environment's proxies where it names any, else those of pixi's configuration.
 
     NO_PROXY holds for both. HTTP_PROXY in capitals counts where nothing is configured, as in pixi
-    0.77; but not where REQUEST_METHOD is set: there it is a header of a CGI request.
+    0.77; but not where REQUEST_METHOD is set: there it is a header of a CGI request. Of two
+    spellings the one in capitals counts, as in hyper-util (client/proxy/matcher.rs).
     """
 
     def variable(name: str) -> str | None:
-        return environ.get(name) or environ.get(name.upper()) or None
+        return environ.get(name.upper()) or environ.get(name) or None
 
     any_proxy = variable("all_proxy")
     https = variable("https_proxy") or any_proxy
     is_cgi = "REQUEST_METHOD" in environ
-    http = environ.get("http_proxy") or (None if is_cgi else environ.get("HTTP_PROXY")) or any_proxy
+    http = (None if is_cgi else environ.get("HTTP_PROXY")) or environ.get("http_proxy") or any_proxy
     no_proxy = _split(variable("no_proxy") or "")
     is_set = https or environ.get("http_proxy") or any_proxy
     if is_set or not (config.https_proxy or config.http_proxy):

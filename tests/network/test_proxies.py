@@ -29,8 +29,10 @@ def _for(environ: dict[str, str], config: PixiConfig = NOTHING) -> list[str | No
     [
         ({}, [None, None]),
         ({"HTTPS_PROXY": "http://a:1"}, ["http://a:1", None]),
-        ({"https_proxy": "http://a:1", "HTTPS_PROXY": "http://b:1"}, ["http://a:1", None]),
+        ({"https_proxy": "http://a:1", "HTTPS_PROXY": "http://b:1"}, ["http://b:1", None]),
         ({"https_proxy": "", "HTTPS_PROXY": "http://b:1"}, ["http://b:1", None]),
+        ({"https_proxy": "http://a:1", "HTTPS_PROXY": ""}, ["http://a:1", None]),
+        ({"http_proxy": "http://a:1", "HTTP_PROXY": "http://b:1"}, [None, "http://b:1"]),
         ({"HTTP_PROXY": "http://a:1"}, [None, "http://a:1"]),
         ({"http_proxy": "http://a:1"}, [None, "http://a:1"]),
         ({"HTTP_PROXY": "http://a:1", "REQUEST_METHOD": "GET"}, [None, None]),
@@ -40,6 +42,7 @@ def _for(environ: dict[str, str], config: PixiConfig = NOTHING) -> list[str | No
         ({"ALL_PROXY": "a.example:3128"}, ["http://a.example:3128", "http://a.example:3128"]),
         ({"ALL_PROXY": "https://u:p@a:1"}, ["https://u:p@a:1", "https://u:p@a:1"]),
         ({"ALL_PROXY": "http://a:1", "NO_PROXY": "upstream.example"}, [None, None]),
+        ({"ALL_PROXY": "http://a:1", "NO_PROXY": "upstream.example", "no_proxy": "x"}, [None] * 2),
     ],
 )
 def test_the_environment(environ: dict[str, str], expected: list[str | None]) -> None:
