@@ -26,7 +26,7 @@ from scripts.lock.location import is_remote
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.pypi import is_direct, pypi_artifacts
 from scripts.lock.select import every_channel
-from scripts.network.auth import own_credential, read_credentials
+from scripts.network.auth import Credential, own_credential, read_credentials
 from scripts.network.configuration import PixiConfig
 from scripts.network.mirrors import Mirrors, mirror_urls, origin
 from scripts.verify.findings import EnvironmentPlatform
@@ -149,22 +149,31 @@ def _http_problems(
     """Yield what keeps pixi from a mirror over HTTP though it were led there, and why, in short.
 
     pixi sends the user and password of a URL in the lock, and nothing of those in `[mirrors]`
-    (0.77); whether it finds them in a keyring nobody knows here.
+    (0.77), but a token there; whether it finds them in a keyring nobody knows here.
     """
     location, said_by = mirror.location, config.offline_by
     if mirror.is_http and said_by:
         message = "makes pixi offline, which forbids HTTP, to this mirror and on loopback too"
         help_ = "unset PIXI_OFFLINE" if said_by == "PIXI_OFFLINE" else "offline = false there"
         yield "is offline", finding_problem(said_by, message, help=help_)
-    asked = (x for x in all_verdicts(diagnoses) if x.availability not in _NOT_OF_MIRROR)
-    is_bare = any(not each.inside or own_credential(each.url) is None for each in asked)
-    if is_bare and own_credential(location.url) is not None:
-        known = read_credentials(config, os.environ)
-        if not known.keyring and known.for_url(location.shown).authorization is None:
+    asked = [x for x in all_verdicts(diagnoses) if x.availability not in _NOT_OF_MIRROR]
+    if redact(location.url) == location.url or all(_brings_login(config.mirrors, x) for x in asked):
+        return
+    known = read_credentials(config, os.environ)
+    if not known.keyring and known.for_url(location.shown) == Credential():
+        message, option = "pixi has no token for it", "--conda-token TOKEN"
+        if own_credential(location.url) is not None:
             message = "pixi has no user and password for it, and takes none from [mirrors]"
-            host = urlsplit(location.shown).hostname
-            help_ = f"pixi auth login {host} --username USER --password PASSWORD, or netrc"
-            yield "is not logged in there", finding_problem(location.shown, message, help=help_)
+            option = "--username USER --password PASSWORD, or netrc"
+        help_ = f"pixi auth login {urlsplit(location.shown).hostname} {option}"
+        yield "is not logged in there", finding_problem(location.shown, message, help=help_)
+
+
+def _brings_login(mirrors: Mirrors, verdict: Verdict) -> bool:
+    """Tell whether the URL that pixi asks for has a token, or in the lock a user, in it."""
+    url = _first_asked(mirrors, verdict.url) or verdict.url
+    url = url if verdict.inside else without_user(url)
+    return redact(url) != url
 
 
 def _led_away(

@@ -455,6 +455,33 @@ def test_pixi_has_no_login_for_the_mirror(
     assert (code, out.splitlines()[0], err) == (0, "yes", READING)
 
 
+@pytest.mark.skipif(sys.platform in {"darwin", "win32"}, reason="its keyring may have it")
+def test_pixi_has_no_token_for_the_mirror(
+    asks: Asks, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A token in [mirrors] it sends, as one that is stored."""
+    asker, store = asks("flat"), tmp_path / "store.json"
+    for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RATTLER_AUTH_FILE", str(store))
+    store.write_text("{}", encoding="utf-8")
+    upstream.token = "tk-hidden"
+    asker.lock(asker.row("lib"))
+    place = asker.url.replace(upstream.url, f"{upstream.url}/t/tk-hidden")
+    asker.configure(f'[mirrors]\n"{CHANNEL}" = ["{asker.url}"]\n')
+    code, out, err = asker.ask(mirror=place)
+    assert (code, out.splitlines()[0]) == (1, "no: pixi is not logged in there")
+    assert err == (
+        f"{READING}error: URL: pixi has no token for it\n"
+        "help: pixi auth login 127.0.0.1 --conda-token TOKEN\n"
+    )
+    store.write_text('{"127.0.0.1": {"CondaToken": "tk-hidden"}}', encoding="utf-8")
+    assert asker.ask(mirror=place)[:1] == (0,)
+    store.write_text("{}", encoding="utf-8")
+    asker.configure(f'[mirrors]\n"{CHANNEL}" = ["{place}"]\n')
+    assert asker.ask(mirror=place)[:1] == (0,)
+
+
 def test_conda_has_to_be_given_the_login(asks: Asks, upstream: Upstream) -> None:
     """The lines to paste are without it; no such word of a mirror without a login."""
     asker = asks("flat")
