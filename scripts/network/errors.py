@@ -80,6 +80,12 @@ class ErrorKind(Enum):
         "if it wants credentials: `pixi auth login HOST --token TOKEN`, or netrc; else only its"
         " keeper can let you have it"
     )
+    # Each of the two, where the URL brings a login of its own.
+    OWN_LOGIN = (
+        "if the user or token in its URL is wrong, correct it there (no other counts): in the"
+        " manifest, then `pixi lock`; in `[mirrors]`, `locks` or --mirror; else only its keeper can"
+        " let you have it"
+    )
     GONE = "the channel no longer has it; `pixi run update-mirror` moves on"
     GONE_FROM_MIRROR = (
         "has that mirror this channel, at this URL? `pixi config edit`; what the channel itself no"
@@ -136,6 +142,9 @@ class ErrorKind(Enum):
 
         `resumes`: it goes on behind what it has already, where rattler's client is not needed.
         """
+        plain = url.partition("?")[0]
+        if self in {ErrorKind.UNAUTHORIZED, ErrorKind.FORBIDDEN} and redact(plain) != plain:
+            return ErrorKind.OWN_LOGIN.value
         resumed = "; it goes on where it stopped" if resumes and url.startswith("http") else ""
         fewer = ", or with fewer downloads at once: --jobs 2" if resumes else ""
         rerun, (scheme, bucket, *_) = f"run `{again}` again", urlsplit(url)

@@ -79,6 +79,12 @@ def told(message: str, url: str, help_line: str, **details: str) -> str:
 
 FORBIDDEN = f"if it wants credentials: {LOG_IN}; else only its keeper can let you have it"
 
+OWN_LOGIN = (
+    "if the user or token in its URL is wrong, correct it there (no other counts): in the manifest,"
+    " then `pixi lock`; in `[mirrors]`, `locks` or --mirror; else only its keeper can let you have"
+    " it"
+)
+
 
 def answer(kind: str, body: bytes, code: int = 403) -> Reply:
     return Reply(status=code, body=body, headers=(("Content-Type", kind),))
@@ -211,6 +217,25 @@ def test_answers(
     upstream.always("*.conda", reply)
     expected = told(message, f"{upstream.url}/ch/{PATH}", help_line)
     assert lone.fetch(f"{upstream.url}/ch") == (code, expected)
+
+
+@pytest.mark.parametrize(
+    ("code", "channel", "help_line"),
+    [
+        (401, "http://user:old@HOST/ch", OWN_LOGIN),
+        (403, "http://HOST/t/old/ch", OWN_LOGIN),
+        (401, "http://HOST/ch", f"give credentials: {LOG_IN}"),
+        (403, "http://HOST/ch", FORBIDDEN),
+    ],
+)
+def test_a_login_in_the_url_is_refused(
+    lone: Lone, upstream: Upstream, *, code: int, channel: str, help_line: str
+) -> None:
+    """It counts before any that is stored."""
+    upstream.always("*.conda", status(code))
+    expected, err = lone.fetch(channel.replace("HOST", f"127.0.0.1:{upstream.port}"))
+    assert (expected, err.splitlines()[-1]) == (2, f"help: {help_line}")
+    assert "old" not in err
 
 
 @pytest.mark.parametrize(
