@@ -33,7 +33,8 @@ class RetryPolicy:
     down. A body of less than `min_speed` over `min_speed_window` is given up.
 
     An answer is waited for as long as by pixi (pixi_utils/src/reqwest.rs): a proxy may first get
-    the file itself, and look into it. Then `read` counts from one byte to the next.
+    the file itself, and look into it, or let a byte by now and then meanwhile. Once it has begun,
+    `read` counts from one byte to the next.
     """
 
     total: int = 5
@@ -46,7 +47,7 @@ class RetryPolicy:
     answer: float = 300.0
     read: float = 30.0
     min_speed: float = 512.0
-    min_speed_window: float = 30.0
+    min_speed_window: float = 300.0
 
 
 def backoff_delay(attempt: int, error: DownloadError, policy: RetryPolicy) -> float:

@@ -276,6 +276,8 @@ def test_a_stalled_body_ends(world: World) -> None:
 
 
 def test_a_dripping_body_ends(world: World) -> None:
+    """In time: a proxy that looks into a file lets a byte by now and then, for minutes."""
+    assert RetryPolicy().min_speed_window == 300
     world.upstream.always("*.conda", dripping(10, 0.02))
     with pytest.raises(DownloadError) as caught:
         world.download()
