@@ -30,7 +30,7 @@ from scripts.network.configuration import PixiConfig, home_of, read_optional_tex
 from scripts.network.errors import DownloadError, ErrorKind
 
 _LARGEST: Final = 4 << 20  # bytes; real files have hundreds
-_HELP: Final = "log in anew: pixi auth login HOST"
+_HELP: Final = "mend or remove that file, then log in anew: pixi auth login HOST --token TOKEN"
 # rattler's OAuth refresh begins this many seconds before the token's end (oauth_refresh.rs).
 _EXPIRY_SKEW: Final = 300
 # What only rattler can speak.

@@ -110,7 +110,10 @@ WHOLE = f"is not one, whole, of {', '.join(KINDS)}"
 def test_a_broken_file_is_named_without_its_content(text: str, message: str) -> None:
     with pytest.raises(MirrorError) as caught:
         parse_credentials(text, FILE)
-    assert str(caught.value) == f"{FILE}: {message}\nhelp: log in anew: pixi auth login HOST"
+    assert str(caught.value) == (
+        f"{FILE}: {message}\nhelp: mend or remove that file, then log in anew:"
+        " pixi auth login HOST --token TOKEN"
+    )
     assert caught.value.problems[0].code is ExitCode.USAGE
     assert "hidden" not in str(caught.value)
     # Nor in what a traceback of ours would show.

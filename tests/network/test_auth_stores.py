@@ -148,8 +148,27 @@ def test_a_broken_file_is_an_error_without_its_content(tmp_path: Path) -> None:
     with pytest.raises(MirrorError) as caught:
         read_credentials(PixiConfig(), _environ(tmp_path))
     assert str(caught.value) == (
-        f"{path}: this credentials file is not JSON\nhelp: log in anew: pixi auth login HOST"
+        f"{path}: this credentials file is not JSON\nhelp: mend or remove that file, then log in"
+        " anew: pixi auth login HOST --token TOKEN"
     )
+
+
+@pytest.mark.needs_pixi
+@pytest.mark.skipif(sys.platform in {"darwin", "win32"}, reason="its keyring would have it")
+def test_the_help_for_a_broken_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To log in is in vain, as long as it is there: pixi itself cannot read it."""
+    for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    pixi = find_pixi(tmp_path / "home")
+    path = tmp_path / "home" / ".rattler" / "credentials.json"
+    path.parent.mkdir()
+    path.write_text('{"a.example": ')
+    command = ("auth", "login", "127.0.0.1", "--token", "tok")
+    assert pixi.run(tmp_path, *command).returncode != 0
+    path.unlink()
+    assert pixi.run(tmp_path, *command).returncode == 0
+    credential = read_credentials(PixiConfig(), _environ(tmp_path)).for_url(URL)
+    assert credential.authorization == "Bearer tok"
 
 
 def test_a_folder_in_its_place_is_an_error(tmp_path: Path) -> None:
