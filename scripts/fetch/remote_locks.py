@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Final
 
 from scripts.channel.folders import write_gitignore
@@ -112,6 +113,8 @@ def _problem(url: str, error: DownloadError, again: str, *, has_copy: bool) -> P
         help_line = "correct the URL in `locks`, or take the entry out"
         if "mirrors" in dict(error.details):
             help_line = "correct that line of `[mirrors]`, or the URL in `locks`"
+        if error.status == HTTPStatus.NOT_FOUND:  # what GitHub says to who is not logged in
+            help_line = f"{help_line}; or, if it is private, {ErrorKind.UNAUTHORIZED.value}"
     if has_copy:
         help_line = f"{again} {KEPT_LOCKS}, with the copy that is kept; or {help_line}"
     return replace(problem, help=help_line)

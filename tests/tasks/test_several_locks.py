@@ -35,6 +35,7 @@ ALL = [
     "osx-arm64/remote-1.0-0.conda",
     "win-64/alone-1.0-0.conda",
 ]
+PRIVATE = "; or, if it is private, give credentials: `pixi auth login HOST --token TOKEN`, or netrc"
 BELOW_INSTALL = "files,archives,index,closure,solve"
 
 
@@ -935,10 +936,11 @@ def test_one_that_cannot_be_reached(several: Several, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("bus", ["", "unix:path=/none"], ids=["no keyring", "a keyring"])
 @pytest.mark.parametrize(
-    ("reply", "message"),
+    ("reply", "message", "private"),
     [
-        (status(404), "HTTP 404 Not Found"),
-        (Reply(body=b"\xff"), "not UTF-8 text (byte 0); a lock file always is"),
+        (status(404), "HTTP 404 Not Found", PRIVATE),
+        (status(410), "HTTP 410 Gone", ""),
+        (Reply(body=b"\xff"), "not UTF-8 text (byte 0); a lock file always is", ""),
     ],
 )
 def test_one_that_is_not_there(
@@ -946,6 +948,7 @@ def test_one_that_is_not_there(
     *,
     reply: Reply,
     message: str,
+    private: str,
     bus: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -957,7 +960,7 @@ def test_one_that_is_not_there(
     assert capsys.readouterr().err == (
         f"error: {several.url}: this remote lock could not be had: {message}\n"
         f"  from  {several.url}\n"
-        "help: correct the URL in `locks`, or take the entry out\n"
+        f"help: correct the URL in `locks`, or take the entry out{private}\n"
     )
 
 
@@ -974,7 +977,7 @@ def test_one_that_a_mirror_does_not_have(
         f"error: {several.url}: this remote lock could not be had: HTTP 404 Not Found\n"
         f"  mirrors  {several.upstream.url}/git → {several.upstream.url}/else (in {config})\n"
         f"  from     {several.upstream.url}/else/pixi.lock\n"
-        "help: correct that line of `[mirrors]`, or the URL in `locks`\n"
+        f"help: correct that line of `[mirrors]`, or the URL in `locks`{PRIVATE}\n"
     )
     config.unlink()
     assert several.task(fetch.main, "-q") == 0
