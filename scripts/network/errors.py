@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from scripts.core.errors import ExitCode, Problem
-from scripts.core.redact import redact
+from scripts.core.redact import redact, without_secrets
 
 
 @unique
@@ -142,8 +142,9 @@ class ErrorKind(Enum):
 
         `resumes`: it goes on behind what it has already, where rattler's client is not needed.
         """
-        plain = url.partition("?")[0]
-        if self in {ErrorKind.UNAUTHORIZED, ErrorKind.FORBIDDEN} and redact(plain) != plain:
+        plain = re.split("[?#]", url, maxsplit=1)[0]
+        has_login = without_secrets(plain, of_pypi=True) != plain
+        if self in {ErrorKind.UNAUTHORIZED, ErrorKind.FORBIDDEN} and has_login:
             return ErrorKind.OWN_LOGIN.value
         resumed = "; it goes on where it stopped" if resumes and url.startswith("http") else ""
         fewer = ", or with fewer downloads at once: --jobs 2" if resumes else ""

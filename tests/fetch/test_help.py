@@ -226,6 +226,7 @@ def test_answers(
         (403, "http://HOST/t/old/ch", OWN_LOGIN),
         (401, "http://HOST/ch", f"give credentials: {LOG_IN}"),
         (403, "http://HOST/ch", FORBIDDEN),
+        (403, "http://HOST/source/t/toml", FORBIDDEN),  # as PyPI has it
     ],
 )
 def test_a_login_in_the_url_is_refused(
