@@ -210,8 +210,8 @@ class HttpClient:
         except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
             raise self._no_answer(error, route) from None
         is_refusal = response.status_code >= 400
-        if (connection := getattr(response.raw, "connection", None)) and connection.sock:
-            connection.sock.settimeout(_SOON if is_refusal else self._policy.read)
+        if (socket := _socket_of(response)) is not None:
+            socket.settimeout(_SOON if is_refusal else self._policy.read)
         if is_refusal:
             with response:
                 raise _refusal(response, route)
@@ -301,6 +301,14 @@ def ask_all(
         return dict(pool.map(told, keys))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: not all the rest
+
+
+def _socket_of(response: requests.Response) -> Any:
+    """Return what a response is read from, which a connection to be closed no longer has."""
+    found: Any = response.raw
+    for name in ("_fp", "fp", "raw", "_sock"):
+        found = getattr(found, name, None)
+    return found
 
 
 def _naming_server(error: DownloadError, asked: str, answered: str) -> DownloadError:

@@ -264,11 +264,13 @@ def test_wrong_bytes_of_the_right_size(world: World) -> None:
     assert world.part.read_bytes() == b""
 
 
-def test_a_stalled_body_ends(world: World) -> None:
-    world.upstream.always("*.conda", stalled(10))
+@pytest.mark.parametrize("headers", [(), (("Connection", "close"),)], ids=["kept open", "closed"])
+def test_a_stalled_body_ends(world: World, headers: tuple[tuple[str, str], ...]) -> None:
+    """Sooner than an answer that has not begun; `min_speed_window` is another end."""
+    world.upstream.always("*.conda", dataclasses.replace(stalled(10), headers=headers))
     began = time.monotonic()
     with pytest.raises(DownloadError) as caught:
-        world.download(dataclasses.replace(QUICK, min_speed_window=30))  # that is another end
+        world.download(dataclasses.replace(QUICK, answer=10, min_speed_window=30))
     assert caught.value.kind is ErrorKind.CUT_OFF
     assert "timed out" in caught.value.text
     assert time.monotonic() - began < 10
