@@ -674,6 +674,10 @@ def test_a_project_that_is_gone_is_withdrawn_and_an_index_that_is_gone_is_not(
         f"error: {world.upstream.url}/simple/w1/: could not be asked: there is nothing of a channel"
         " or an index there\n"
     ) in err
+    assert err.endswith(
+        "help: is that still its URL? correct it in the manifest or in `[mirrors]`; or, if it is"
+        " private, give credentials: `pixi auth login HOST --token TOKEN`, or netrc\n"
+    )
     # So it is with a channel.
     world.publish_pages()
     shutil.rmtree(world.upstream.folder / "ch")
