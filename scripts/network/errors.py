@@ -86,7 +86,10 @@ class ErrorKind(Enum):
         " manifest, then `pixi lock`; in `[mirrors]`, `locks` or --mirror; else only its keeper can"
         " let you have it"
     )
-    GONE = "the channel no longer has it; `pixi run update-mirror` moves on"
+    GONE = (
+        "`pixi run update-mirror` moves on from what the channel no longer has; if it hides it from"
+        " who is not logged in, `pixi auth login HOST --token TOKEN`, or netrc"
+    )
     GONE_FROM_MIRROR = (
         "has that mirror this channel, at this URL? `pixi config edit`; what the channel itself no"
         " longer has, `pixi run update-mirror` moves on from"

@@ -174,7 +174,10 @@ def test_what_says_nothing_is_not_shown(lone: Lone, upstream: Upstream, reply: R
             status(404),
             1,
             "HTTP 404 Not Found",
-            "the channel no longer has it; `pixi run update-mirror` moves on",
+            (
+                "`pixi run update-mirror` moves on from what the channel no longer has; if it hides"
+                f" it from who is not logged in, {LOG_IN}"
+            ),
         ),
         (
             status(400),
