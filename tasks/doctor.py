@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from scripts.core.command import add_words_option, run_task, task_parser
+from scripts.core.command import add_words_option, parse_path, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.files import is_dir
@@ -24,10 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "doctor", "tell whether a pixi.lock would install from a mirror, and what is missing"
     )
     parser.add_argument(
-        "--lock", type=Path, required=True, metavar="PATH", help="the consumer's pixi.lock"
+        "--lock", type=parse_path, required=True, metavar="PATH", help="the consumer's pixi.lock"
     )
     parser.add_argument(
         "--mirror",
+        type=lambda text: str(parse_path(text)) and text,  # a URL is no Path
         metavar="PLACE",
         help="a folder, a file:// or an http(s):// URL (default: this workspace's channel folder)",
     )

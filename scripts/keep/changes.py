@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.channel.users import last_mirrored_lock
+from scripts.core.command import parse_path
 from scripts.core.files import exists, write_output
 from scripts.core.report import Json, Line, Report, counted, size_text, to_json
 from scripts.keep.diff import ComparedFile, PlatformDiff, compare
@@ -36,7 +37,7 @@ def add_markdown_option(parser: argparse.ArgumentParser) -> None:
     """Add `--markdown FILE`."""
     parser.add_argument(
         "--markdown",
-        type=Path,
+        type=parse_path,
         metavar="FILE",
         help="also write what changed as Markdown, for a pull request (- for stdout)",
     )

@@ -52,6 +52,17 @@ def test_a_folder_that_is_no_mirror(flat: Asker, tmp_path: Path) -> None:
     assert flat.ask(mirror=str(tmp_path / "bare"))[0] == 2
 
 
+@pytest.mark.parametrize("option", ["--lock", "--mirror"])
+def test_an_empty_path_is_refused(flat: Asker, option: str) -> None:
+    """`--lock "$UNSET"` asked about the lock of the current folder."""
+    flat.lock(flat.row("lib"))
+    with pytest.raises(SystemExit) as caught:
+        flat.ask(option, "")
+    assert caught.value.code == 2
+    assert flat.capsys.readouterr().err.endswith(f"error: argument {option}: a path is needed\n")
+    assert flat.ask(option, str(flat.root / "pixi.lock" if option == "--lock" else flat.folder))[1]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="such a path is just missing there")
 def test_what_the_system_does_not_look_at(flat: Asker) -> None:
     """As in a folder of somebody else's, which root, who may run the tests, can look into."""

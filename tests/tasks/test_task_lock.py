@@ -84,6 +84,20 @@ def test_it_tells_so_too_where_pixi_run_has_locked_before(
 
 
 @pytest.mark.needs_pixi
+def test_an_empty_path_is_refused_before_pixi_runs(
+    made: PixiWorkspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = made.lock_text
+    with pytest.raises(SystemExit) as caught:
+        run(made, "--markdown", "")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith("error: argument --markdown: a path is needed\n")
+    assert made.lock_text == before
+    assert run(made, "--markdown", "-") == 0
+    assert made.lock_text != before
+
+
+@pytest.mark.needs_pixi
 def test_no_change_is_said(made: PixiWorkspace, capsys: pytest.CaptureFixture[str]) -> None:
     made.lock()
     made.note_mirrored()
