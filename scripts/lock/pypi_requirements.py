@@ -20,7 +20,7 @@ from scripts.core.record import PypiRecord
 from scripts.core.redact import printable, redact
 from scripts.lock.location import parse_location
 from scripts.lock.model import LockedPackage, PlatformPackages
-from scripts.lock.pypi import conda_pypi_names
+from scripts.lock.pypi import ARCHIVES, conda_pypi_names
 from scripts.lock.python_markers import locked_python, python_markers
 from scripts.workspace.model import PypiRequirement
 
@@ -46,7 +46,8 @@ ByName = Mapping[str, Sequence[Candidate]]
 def package_label(package: LockedPackage | PypiRecord) -> str:
     """Name a package for people: by its subdir and file; of PyPI by its file, else its name."""
     if isinstance(package, PypiRecord):
-        return printable(parse_location(package.location).last) or package.name
+        last = parse_location(package.location).last
+        return printable(last) if ARCHIVES.search(last) else package.name
     return f"{package.record.subdir}/{package.file_name}"
 
 

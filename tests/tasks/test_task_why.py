@@ -145,6 +145,8 @@ def test_conda_and_pypi_alike(
     assert why.main(["--manifest-path", str(tmp_path), name, "-p", "linux-64", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["found"]
     assert (found["way"], found["required"]) == (way, True)
+    labels = {"tiny-git": "tiny-git", "tiny-pure": "tiny_pure-1.1-py3-none-any.whl"}
+    assert found["package"] == labels.get(name, found["package"])  # not the repository's
     reason = "a PyPI package built from git" if name == "tiny-git" else None
     assert found["not-mirrored"] == reason
     assert why.main(["--manifest-path", str(tmp_path), name, "-p", "linux-64"]) == 0
