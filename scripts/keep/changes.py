@@ -96,7 +96,8 @@ def states_report(
     sums = []
     if found.kept:
         sums.append(f"their former versions are still in {other}: {counted(found.kept, 'package')}")
-    left = tuple({each.path: each for each in (*before.others, *after.others)}.values())
+    others = (each for each in (*before.others, *after.others) if not each.is_index)
+    left = tuple({each.path: each for each in others}.values())
     to_carry = files_to_carry(before, after)
     if left:
         sums.append(f"besides: {_summed(left)}, retained or named by others")

@@ -13,7 +13,7 @@ from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
 from tasks import bundle, diff, mirror, rollback, unbundle
 from tests.support.packages import TinyPackage
-from tests.support.several import ALONE, BOTH, OWN, SERVICE, Several, make_several
+from tests.support.several import ALONE, BOTH, OWN, REMOTE, SERVICE, Several, make_several
 from tests.support.upstream import Upstream
 
 NEW = replace(SERVICE, version="2.0")
@@ -53,6 +53,13 @@ def test_what_the_next_mirror_changes_for_it(
     assert said(several, capsys, "--only", "service") == SERVED
     assert said(several, capsys, "--only", "../lone/team.lock") == ["+ more  1.0 0"]
     assert said(several, capsys, "--only", "mirror") == []
+    assert several.task(diff.main, "--only", "mirror") == 0
+    size = human_size(sum(len(each.data) for each in (SERVICE, ALONE, REMOTE)))
+    assert capsys.readouterr().out.splitlines() == [  # no index file is retained, or others' own
+        "no package changed: channel -> lock",
+        f"besides: 3 artifacts, {size}, retained or named by others",
+        "to carry: 0 artifacts, 0 B",
+    ]
     assert several.task(diff.main, "--only", "service") == 0
     # `own` is in the channel already, by another lock.
     assert capsys.readouterr().out.splitlines()[-1] == (
