@@ -88,7 +88,7 @@ def plan_update(
     for text in platforms:  # pixi passes over an unknown name, and a subdir that is none
         found = [text] if text in known else [name for name in known if known[name] == text]
         if not found:
-            raise unknown_name(manifest.file_name, "platform", text, known)
+            raise unknown_name(", ".join(x.name for x in every), "platform", text, known)
         names |= dict.fromkeys(found)
     return UpdatePlan(
         arguments=(

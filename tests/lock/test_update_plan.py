@@ -22,10 +22,13 @@ platforms = ["linux-64", { name = "linux-cuda", platform = "linux-64", cuda = "1
 [feature.x.dependencies]
 a = "*"
 
+[feature.y]
+platforms = ["linux-64"]
+
 [environments]
 default = { solve-group = "main" }
 dev = { features = ["x"], solve-group = "main" }
-tools = { features = ["x"], no-default-feature = true }
+tools = { features = ["x", "y"], no-default-feature = true }
 linked = { features = ["x"], solve-group = "main" }
 """,
     name="pixi.toml",
@@ -125,7 +128,14 @@ def test_a_subdir_stands_for_the_platforms_that_have_it() -> None:
         ),
         (
             {"platforms": ("osx-arm64",)},
-            ("pixi.toml: has no platform 'osx-arm64'\n  it has  linux-64, linux-cuda, win-64"),
+            (
+                "default, dev, linked: has no platform 'osx-arm64'\n"
+                "  it has  linux-64, linux-cuda, win-64"
+            ),
+        ),
+        (  # `pixi.toml` has it
+            {"environments": ("tools",), "platforms": ("win-64",)},
+            "tools: has no platform 'win-64'\n  nearest  linux-64\n  it has   linux-64",
         ),
     ],
 )
