@@ -114,7 +114,7 @@ def read_newer(source: Path | None, root: Path) -> bytes:
     Raises the error of exit code 2 where it is neither.
     """
     if source is None:
-        if TEMPLATE.is_relative_to(root):
+        if root in TEMPLATE.parents:
             raise usage_error(
                 str(root),
                 "its own tasks run, so there is nothing newer to compare it with",
@@ -255,6 +255,8 @@ def _name(tool: bytes | None) -> str:
 def _not_a_builder(root: Path, *, is_old: bool) -> MirrorError:
     if not is_old:
         help_ = "`pixi run new DIR` makes one"
+        if (root / "scripts" / "launch.py").exists():  # a copy of the template
+            help_ = "a copy of pixi-mirror is brought up to date by `git pull --no-rebase`"
         return usage_error(str(root), f"not a builder: it has no {PYZ}", help=help_)
     gone = f"{_RECORD} scripts tasks tests LICENSE pyproject.toml requirements*.txt"
     return usage_error(

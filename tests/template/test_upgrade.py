@@ -374,6 +374,18 @@ def test_a_workspace_that_is_no_builder_is_refused(case: Case, options: tuple[st
     assert (done.code, done.err, contents(case.mine)) == (2, message, before)
 
 
+@pytest.mark.parametrize("options", [(), ("--from", str(ROOT))])
+def test_a_copy_of_the_template_is_told_of_git(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """With `--from` it was told that it is no builder, and without, to say `--from`."""
+    copy = copy_template(tmp_path / "copy")
+    done = run_task(copy, "upgrade", *options)
+    message = (
+        f"error: {copy}: not a builder: it has no {PYZ}\n"
+        "help: a copy of pixi-mirror is brought up to date by `git pull --no-rebase`\n"
+    )
+    assert (done.code, done.err) == (2, message)
+
+
 def test_a_builder_is_not_compared_with_itself(case: Case) -> None:
     command = [sys.executable, PYZ, "upgrade"]
     done = subprocess.run(command, cwd=case.mine, capture_output=True, text=True, check=False)
