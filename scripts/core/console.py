@@ -303,4 +303,4 @@ def _knows_colours(stream: TextIO) -> bool:
         handle = ctypes.c_void_p(msvcrt.get_osfhandle(stream.fileno()))
         if kernel32.GetConsoleMode(handle, ctypes.byref(mode)):
             return bool(kernel32.SetConsoleMode(handle, mode.value | _ESCAPE_SEQUENCES))
-    return True
+    return os.environ.get("TERM") != "dumb"

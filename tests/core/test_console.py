@@ -177,7 +177,7 @@ def on_a_terminal(**environment: str) -> tuple[bytes, bytes]:
         done = subprocess.run(
             [sys.executable, "-c", PAINT],
             cwd=ROOT,
-            env=os.environ | environment,
+            env=os.environ | {"TERM": "xterm"} | environment,
             stdout=subprocess.PIPE,
             stderr=theirs,
             check=True,
@@ -203,8 +203,9 @@ def test_a_terminal_gets_colours() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
-def test_no_color_is_honoured_on_a_terminal() -> None:
-    out, err = on_a_terminal(NO_COLOR="1")
+@pytest.mark.parametrize("asked", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_no_color_is_honoured_on_a_terminal(asked: dict[str, str]) -> None:
+    out, err = on_a_terminal(**asked)
     assert out == b"True\n"
     assert err == b"warning: help: warn\r\nerror: help: it: is\r\nhelp: help: mend\r\n"
     assert b"\x1b[" in on_a_terminal(NO_COLOR="")[1]  # control: an empty one asks for nothing
