@@ -58,7 +58,7 @@ def known_before(workspace: Workspace) -> Baseline:
     if mirrored is not None:
         return Baseline(lock=read_lock(mirrored), since="since the channel was last made")
     lock = read_lock(workspace.lock_path) if exists(workspace.lock_path) else None
-    return Baseline(lock=lock, since="by this run (the channel had not been made before)")
+    return Baseline(lock=lock, since="by this run (this lock had not been mirrored before)")
 
 
 def changes_report(

@@ -111,7 +111,7 @@ def test_before_the_first_channel_it_tells_what_this_run_changed(
 ) -> None:
     shutil.rmtree(made.workspace.place.state)
     assert run(made) == 0
-    first = "changed by this run (the channel had not been made before):\n"
+    first = "changed by this run (this lock had not been mirrored before):\n"
     assert capsys.readouterr().out.startswith(first + "default, linux-64: 1 changed\n")
 
 
@@ -126,7 +126,7 @@ def test_a_channel_made_by_fetch_index_and_verify_is_known_to_be_made(
     made.lock()
     assert fetch.main(options) == 0
     assert run(made) == 0
-    assert "(the channel had not been made before)" in capsys.readouterr().out  # the control
+    assert "(this lock had not been mirrored before)" in capsys.readouterr().out  # the control
     assert index.main(options) == 0
     before = made.state()
     assert verify.main([*options, "--level", "index"]) == 0
