@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--mirror",
-        type=lambda text: str(parse_path(text)) and text,  # a URL is no Path
+        type=_parse_place,
         metavar="PLACE",
         help="a folder, a file:// or an http(s):// URL (default: this workspace's channel folder)",
     )
@@ -35,6 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_words_option(parser, "--client", ConfiguredClient, clients)
     add_setting_options(parser, "doctor")
     return run_task("doctor", parser, run, argv)
+
+
+def _parse_place(text: str) -> str:
+    """Read `--mirror`: a path, or a URL, which a Path would alter."""
+    parse_path(text)
+    return text
 
 
 def run(options: argparse.Namespace, console: Console) -> Report:
