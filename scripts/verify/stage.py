@@ -21,7 +21,7 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import is_dir
 from scripts.core.report import Report, counted
 from scripts.core.scratch import clear_scratch, temporary_folder
-from scripts.index.file_classes import ChannelFiles, classify_files, fill_purls
+from scripts.index.file_classes import ChannelFiles, classify_files, fill_purls, waiting_files
 from scripts.lock.satisfiability import without_outdated_manifests
 from scripts.lock.select import Selection
 from scripts.verify.files import check_archives, check_files
@@ -161,7 +161,7 @@ def _look(
     selection = replace(selection, locks=locks)
     with _proofs(workspace, options) as proofs:
         account = classify_files(workspace.place.folder, selection, users, console, is_strict=True)
-        look = partial(_checks, workspace, selection, options, account, results)
+        look = partial(_checks, workspace, selection, options, account, results, users=users)
         for level, note, check in look(console=console, proofs=proofs):
             if note:
                 console.note(f"verify: {note}{', but for what is proven' if proofs else ''}")
@@ -225,6 +225,7 @@ def _checks(
     account: ChannelFiles,
     results: Mapping[Level, LevelResult],
     *,
+    users: ChannelUsers,
     console: Console,
     proofs: Proofs,
 ) -> Iterator[tuple[Level, str, Callable[[], LevelResult]]]:
@@ -233,7 +234,6 @@ def _checks(
     A level brings its own modules, where it is looked at. `results` are those of the levels before.
     """
     uses, folder, artifacts = UsageIndex(selection), workspace.place.folder, selection.artifacts
-    settings = workspace.settings
     if Level.INSTALL in options.levels:  # before all else: one that is missing ends the run at once
         from scripts.verify.install.stage import check_install, find_programs
 
@@ -245,20 +245,21 @@ def _checks(
         check = partial(
             check_files,
             *(folder, artifacts, uses),
-            allow_unhashed=settings.allow_unhashed,
+            allow_unhashed=workspace.settings.allow_unhashed,
             proofs=proofs,
             retained=mine.retained,
             others=mine.others,
         )
         yield Level.FILES, f"reading {counted(count, 'artifact')}", check
     if Level.ARCHIVES in options.levels:
-        files, allowed = results.get(Level.FILES), settings.allow_incomplete
+        files, allowed = results.get(Level.FILES), workspace.settings.allow_incomplete
         check = partial(check_archives, folder, artifacts, uses, files, proofs, allowed=allowed)
         yield Level.ARCHIVES, f"opening {counted(len(artifacts), 'artifact')}", check
     if Level.INDEX in options.levels:
         from scripts.verify.index import check_index
 
-        waiting, kept = {x.path for x in account.waiting}, (*account.retained, *account.others)
+        listed = waiting_files(folder, replace(users, last=None, others=()))  # as `index` has it
+        waiting, kept = {x.path for x in listed}, (*account.retained, *account.others)
         check = partial(check_index, workspace.place, selection, uses, waiting, proofs, kept=kept)
         yield Level.INDEX, "comparing the index with pixi.lock", check
     if Level.CLOSURE in options.levels:

@@ -225,6 +225,26 @@ def test_by_channel_two_channels_may_have_one_name(tmp_path: Path) -> None:
         assert run("verify", workspace, "--level", "files,index,closure", "-q") == 0
 
 
+def test_of_a_channel_of_which_all_waits_no_index_is_missing(tmp_path: Path) -> None:
+    """After a rollback one workspace moves on, and what only the other has named still waits."""
+    levels, places = ("--level", "files,index"), dict[str, Mirror]()
+    for name, channel in (("one", "conda-forge"), ("two", "bioconda")):
+        places[name] = make(tmp_path, name, "by-channel")
+        url = f"https://conda.anaconda.org/{channel}"
+        places[name].lock(rows(tmp_path / channel, (B,), url))
+        assert run("index", places[name], "-q") == 0
+    first = read_snapshots(places["one"].workspace.place)[0]
+    assert rollback.main(["--manifest-path", str(places["one"].root), first.id, "-q"]) == 0
+    places["one"].lock(rows(tmp_path / "conda-forge", (BOTH,)))
+    places["one"].let_grace_pass()
+    assert run("index", places["one"], "-q") == run("prune", places["one"], "-q") == 0
+    assert places["one"].waiting() == ["bioconda/noarch/b-1.0-0.conda"]
+    assert run("verify", places["one"], *levels, "-q") == 0
+    # Control: whose lock names it needs its index.
+    assert run("verify", places["two"], *levels, "-q") == 1
+    assert run("index", places["two"], "-q") == run("verify", places["two"], *levels, "-q") == 0
+
+
 def test_each_lock_is_compared_with_its_own_last_one(world: World) -> None:
     """What `lock` and `update-mirror` tell of is a workspace's own, whoever mirrored last."""
     locks = {name: read_lock(world.root / name / "pixi.lock") for name in ("one", "two")}
