@@ -75,12 +75,14 @@ def check_pypi_index(
 ) -> Iterator[Wrong]:
     """Compare all that describes PyPI packages, but for pages that wait for their removal.
 
-    `kept` is what pages name and this lock does not. The pages themselves keep that, so it is held
-    against the files and one view against the other.
+    `kept` is what pages name and this lock does not. The pages themselves keep that, those of
+    `index/`, so it is held against the files and one view against the other.
     """
     files = {each.path: each for each in _files(folder, selection, kept)}
     links = {root / each for each in selection.find_links for root in (SIMPLE, FILES)}
-    wanted = _wanted(selection, files, links)
+    rows = [(each, next(pypi_artifacts(each)).path) for each in selection.pypi_rows]
+    rows += [(row, each.path) for each in kept if each.path in files for row in each.rows]
+    wanted = _wanted(rows, files, links)
     pages = (*_pages(folder, INDEX), *_pages(folder, SIMPLE))
     there = {each.parent for each in pages if each not in waiting}
     for place in sorted(wanted.keys() | there):
@@ -98,19 +100,20 @@ def check_pypi_index(
 
 
 def _wanted(
-    selection: Selection, files: Mapping[PurePosixPath, _File], links: AbstractSet[PurePosixPath]
+    rows: Sequence[tuple[PypiRecord, PurePosixPath]],
+    files: Mapping[PurePosixPath, _File],
+    links: AbstractSet[PurePosixPath],
 ) -> dict[PurePosixPath, dict[str, _File]]:
     """Return of each page, by its folder, what it is to name; of `find-links` those in HTML."""
     wanted: dict[PurePosixPath, dict[str, _File]] = {each: {} for each in links}
     for each in files.values():
         wanted.setdefault(INDEX / each.record.name, {})[str(each.path)] = each
-    rows = [(x, index_folder(x.index or "")) for x in selection.pypi_rows]
     # which have their pages beside the files, too
     own = {x.index for x, _ in rows if x.index and x.location.startswith(f"{x.index}/")}
-    for record, place in rows:
+    for record, path in rows:
+        place, file = index_folder(record.index or ""), files[path]
         if place is None:
             continue
-        file = files[next(pypi_artifacts(record)).path]
         url = without_secrets(record.location, of_pypi=True)
         for root in (
             (SIMPLE, FILES) if record.index in own or SIMPLE / place in links else (SIMPLE,)

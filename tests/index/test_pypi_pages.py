@@ -173,6 +173,15 @@ def test_an_index_that_has_its_files_below_has_its_pages_there_too(
     page = mirror.folder / "_pypi/files/whl.example.org/cpu/tiny-torch/index.html"
     page.write_bytes(page.read_bytes().replace(wheel.sha256.encode(), b"0" * 64))
     assert verify.main(options) == 1
+    # Of what is retained, too.
+    mirror.lock([row(tmp_path, TinyWheel(name="tiny"))])
+    mirror.index()
+    assert verify.main(options) == 0
+    for damage in (lambda: page.write_bytes(b"no page"), page.unlink):
+        damage()
+        assert verify.main(options) == 1
+        mirror.index()
+        assert verify.main(options) == 0
 
 
 @pytest.mark.parametrize("page_name", ["torch+cpu.html", "index.html"])
