@@ -163,7 +163,8 @@ def _plan_index(
     place, unbundled, moved = workspace.place, _unbundled(workspace), tuple[Problem, ...]()
     if (newest := newest_snapshot(place)) is not None:
         moved = moved_problems(place, newest, read_snapshot_files(place, newest), console)
-    was_killed = bool(moved) or any(each.dropped is None for each in files.waiting)
+    was_killed = bool(moved or (newest is None and files.index))  # before its first snapshot
+    was_killed |= any(each.dropped is None for each in files.waiting)
     if dropped or (was_killed and unbundled is None):
         problem = unbundled or undone_rollback(workspace, locks)
         if dropped and problem is None and files.is_behind and not moved:

@@ -14,6 +14,7 @@ from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.report import Report, human_size
 from scripts.keep.prune import prune
+from scripts.keep.snapshots import newest_snapshot, read_snapshot_files
 from tasks.index import main as index_main
 from tasks.prune import main as prune_main
 from tests.support.mirrors import Mirror, make_mirror, rows
@@ -136,6 +137,24 @@ def test_a_killed_run_is_finished_by_the_next(
     assert str(run(mirror).lines[0]).startswith("removed 3 files, ")
     assert not (mirror.folder / "linux-64" / "a-1.0-0.conda").exists()
     assert (mirror.folder / "linux-64" / "mine-1.0-0.conda").exists()
+
+
+def test_what_a_killed_first_run_has_half_published_is_in_no_snapshot(tmp_path: Path) -> None:
+    mirror = make_mirror(tmp_path / "workspace")
+    mirror.lock(rows(tmp_path / "upstream", (NEW, BOTH)))
+    place = mirror.workspace.place
+    assert mirror.prune() == 0
+    assert newest_snapshot(place) is None, "the control: nothing is published yet"
+    mirror.index()
+    repodata = mirror.folder / "linux-64/repodata.json"  # published last
+    data = repodata.read_bytes()
+    repodata.unlink()
+    assert mirror.prune() == 0
+    assert repodata.read_bytes() == data
+    newest = newest_snapshot(place)
+    assert newest is not None
+    named = {str(each.path) for each in read_snapshot_files(place, newest)}
+    assert named == set(mirror.contents())
 
 
 def test_a_file_put_there_since_the_kill_is_untracked(
