@@ -23,7 +23,7 @@ from scripts.core.channel_url import mirror_path_segments
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.files import hash_file, holds
 from scripts.core.pep508 import pypi_name
-from scripts.core.record import PypiRecord
+from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import redact, without_secrets
 from scripts.core.symlinks import link_above
 from scripts.index.distribution import read_distribution
@@ -96,7 +96,7 @@ def check_pypi_index(
     for each in files.values():
         yield from _compare_metadata(folder, each)
     if files:
-        yield from _compare_mapping(folder, selection, tuple(files))
+        yield from _compare_mapping(folder, selection, kept, tuple(files))
 
 
 def _wanted(
@@ -315,11 +315,15 @@ def _compare_metadata(folder: Path, file: _File) -> Iterator[Wrong]:
 
 
 def _compare_mapping(
-    folder: Path, selection: Selection, files: tuple[PurePosixPath, ...]
+    folder: Path,
+    selection: Selection,
+    kept: Sequence[IndexedArtifact],
+    files: tuple[PurePosixPath, ...],
 ) -> Iterator[Wrong]:
     """Compare what conda packages are called on PyPI with their `purls`.
 
-    What is not in it, pixi takes to have the same name there.
+    What is not in it, pixi takes to have the same name there. What locks do not say alike, it has
+    as that of the workspace which was mirrored last.
     """
     data = _read(folder, MAPPING)
     if isinstance(data, Problem):
@@ -331,14 +335,21 @@ def _compare_mapping(
     except (ValueError, AttributeError, RecursionError):
         yield _wrong(MAPPING, "is no mapping of conda packages to names on PyPI"), files
         return
-    allowed: dict[str, set[str | None]] = {}
-    for artifact in selection.conda_artifacts:
-        purls = artifact.conda_record.purls
-        found = purl_names(purls or ())
-        if purls is not None and (found or not purls):
-            allowed.setdefault(artifact.name, set()).update(found or (None,))
-    for name, some in sorted(allowed.items()):
+    own = _said_names(each.conda_record for each in selection.conda_artifacts)
+    others = _said_names(each.record for each in kept if isinstance(each.record, Record))
+    for name, said in sorted(own.items()):
+        some = said | others.get(name, set())
         actual = names.get(name, name)
         if (actual and pypi_name(str(actual))) not in some:
             sides = ("expected", ", ".join(map(str, some))), ("actual", str(actual))
             yield _wrong(MAPPING, f"has another name on PyPI of {name}", *sides), files
+
+
+def _said_names(records: Iterable[Record]) -> dict[str, set[str | None]]:
+    """Return by name what the `purls` of conda packages say; None: that PyPI has them not."""
+    names: dict[str, set[str | None]] = {}
+    for record in records:
+        found = purl_names(record.purls or ())
+        if record.purls is not None and (found or not record.purls):
+            names.setdefault(record.name, set()).update(found or (None,))
+    return names

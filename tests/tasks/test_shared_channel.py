@@ -245,6 +245,23 @@ def test_of_a_channel_of_which_all_waits_no_index_is_missing(tmp_path: Path) -> 
     assert run("index", places["two"], "-q") == run("verify", places["two"], *levels, "-q") == 0
 
 
+def test_what_two_locks_say_otherwise_of_a_name_on_pypi_is_right_either_way(world: World) -> None:
+    """As two versions of pixi do of python: the mapping has one name, whoever mirrors last."""
+    wheel = TinyWheel(name="tiny").write(world.root / "upstream")
+    for name, version, purls in (("one", "1.0", ()), ("two", "2.0", ("pkg:pypi/known",))):
+        package = replace(B, version=version, purls=purls)
+        conda = rows(world.root / "upstream", (package,))
+        world.workspace(name).lock([*conda, PypiRow(written=wheel)])
+        assert run("index", world.workspace(name), "-q") == 0
+    mapping = world.one.folder / "_pypi/mapping/compressed-v0/compressed_mapping.json"
+    assert json.loads(mapping.read_bytes()) == {"b": "known"}
+    for workspace in (world.one, world.two):
+        assert run("verify", workspace, "--level", "index", "-q") == 0
+    mapping.write_text('{"b": "unknown"}', encoding="utf-8")  # the control
+    for workspace in (world.one, world.two):
+        assert run("verify", workspace, "--level", "index", "-q") == 1
+
+
 def test_each_lock_is_compared_with_its_own_last_one(world: World) -> None:
     """What `lock` and `update-mirror` tell of is a workspace's own, whoever mirrored last."""
     locks = {name: read_lock(world.root / name / "pixi.lock") for name in ("one", "two")}
