@@ -35,7 +35,7 @@ from scripts.doctor.mirror import (
     read_mirror,
 )
 from scripts.doctor.pixi_configuration import Redirection, compare_pixi_configuration
-from scripts.lock.model import NEWEST, OLDEST_COMPLETE, LockedEnvironment
+from scripts.lock.model import NEWEST, OLDEST_COMPLETE, LockedEnvironment, LockFile
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.read import read_lock
 from scripts.lock.select import choose_environments, undeclared_lines, unmirrorable
@@ -86,7 +86,7 @@ def doctor(
     lock, root = read_lock(path), path.parent  # absolute, as pixi writes file locations
     settings = override(settings_beside(path), overrides)
     environments = choose_environments(lock, settings)
-    left_out = [each.name for each in lock.environments if not settings.is_mirrored(each.name)]
+    left_out = _left_out(lock, settings)
     config = read_pixi_config(root, os.environ)
     console.note(f"doctor: reading the repodata of {location.shown}")
     make_router = partial(Router, root / "pixi.toml", os.environ, console)
@@ -121,13 +121,23 @@ def doctor(
             "lock-version": lock.version,
             "mirror": location.shown,
             "layout": mirror.layout.value,
-            "left-out-environments": left_out,
+            **{f"left-out-{noun}s": names for noun, names in left_out.items()},
             "environments": [_row(each, configured[each.place]) for each in diagnoses],
             "configuration": {key: said for each in asked for key, said in each.data.items()},
         },
         problems=tuple(problems),
         referred_to=tuple(line for each in asked if each.problems for line in each.lines),
     )
+
+
+def _left_out(lock: LockFile, settings: Settings) -> Mapping[str, Sequence[str]]:
+    """Name the environments that nobody asks about, and the platforms of the others."""
+    wanted = [each for each in lock.environments if settings.is_mirrored(each.name)]
+    places = [(each.name, rows.platform) for each in wanted for rows in each.platforms]
+    return {
+        "environment": [each.name for each in lock.environments if each not in wanted],
+        "platform": [f"{x}/{y.name}" for x, y in places if not settings.is_for(y.name, y.subdir)],
+    }
 
 
 def _is_configured(place: EnvironmentPlatform, asked: Sequence[Redirection]) -> bool | None:
@@ -208,7 +218,7 @@ def _cells(
 
 def _notes(
     environments: Sequence[LockedEnvironment],
-    left_out: Sequence[str],
+    left_out: Mapping[str, Sequence[str]],
     mirror: Mirror,
     diagnoses: Sequence[Diagnosis],
     lock_version: int,
@@ -219,8 +229,9 @@ def _notes(
         f"looked at: {mirror.location.shown} ({mirror.layout}); its repodata{pages} alone,"
         " no artifact was read"
     )
-    if left_out:
-        yield named("left out:", "environment", left_out, " (by settings or options)")
+    for noun, names in left_out.items():
+        if names:
+            yield named("left out:", noun, names, " (by settings or options)")
     if mirror.others:
         names = [*map(str, mirror.others)]
         yield named("none of the lock's channels is there, only:", "channel", names)

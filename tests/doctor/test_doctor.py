@@ -363,6 +363,7 @@ def test_json(flat: Asker) -> None:
             "mirror": "URL",
             "layout": "flat",
             "left-out-environments": [],
+            "left-out-platforms": [],
             "environments": [
                 {
                     "environment": "default",
@@ -537,6 +538,19 @@ MANIFESTS = {
     "pixi.toml": "[workspace]\nchannels = []\nplatforms = []\n",
     "pyproject.toml": "[tool.pixi.workspace]\nchannels = []\nplatforms = []\n",
 }
+
+
+def test_platforms_are_left_out_as_settings_and_options_say(flat: Asker) -> None:
+    places = tuple(PlatformRows(name=x, rows=(flat.row("hello"),)) for x in ("linux-64", "win-64"))
+    _configured(flat).locks(EnvironmentRows(platforms=places))
+    assert "left out" not in flat.ask()[1], "the control"
+    code, out, _ = flat.ask("-p", "linux-64")
+    assert (code, out.splitlines()[0]) == (0, "yes")
+    assert "\nleft out: default/win-64 (by settings or options)\n" in out
+    (flat.root / "pixi.toml").write_text(
+        f'{MANIFESTS["pixi.toml"]}[tool.pixi-mirror]\nplatforms = ["win-64"]\n', encoding="utf-8"
+    )
+    assert json.loads(flat.ask("--json")[1])["left-out-platforms"] == ["default/linux-64"]
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
