@@ -44,6 +44,7 @@ from scripts.index.repodata import (
     parse_shard_index,
     parsed_repodata,
 )
+from scripts.lock.model import fill
 from scripts.lock.select import Selection, are_other_bytes
 
 INDEX_FILES: Final = (REPODATA, REPODATA_ZST, SHARD_INDEX)
@@ -265,20 +266,23 @@ def fill_purls(
     shared: Collection[PurePosixPath],
     extra_records: Mapping[PurePosixPath, Record] | None = None,
 ) -> Selection:
-    """Take the `purls` that this run's locks do not say from the index, of what is `shared`.
+    """Take what this run's locks do not say from the index, of what is `shared`.
 
-    pixi writes them where an environment has PyPI packages, which another workspace's may have.
+    pixi writes `purls` where an environment has PyPI packages, which another workspace's may have,
+    and `run_exports` since version 7.
     `extra_records` are of artifacts that no index in this layout has yet.
     """
     records = {x.path: x.conda_record for x in selection.conda_artifacts if x.path in shared}
-    silent = {path: each for path, each in records.items() if not each.purls}
+    silent = {x: y for x, y in records.items() if not y.purls or y.run_exports is None}
     said = dict(extra_records or {})
     for subdir in folders_of(silent):
         said |= _readable_records(folder, subdir)
     filled = {
-        path: record._replace(purls=said[path].purls)
+        path: fill(record, said[path], ("run_exports",))._replace(
+            purls=record.purls or said[path].purls or record.purls
+        )
         for path, record in silent.items()
-        if path in said and said[path].purls and not are_other_bytes(record, said[path])
+        if path in said and not are_other_bytes(record, said[path])
     }
     artifacts = (replace(x, record=filled.get(x.path, x.record)) for x in selection.artifacts)
     return replace(selection, artifacts=tuple(artifacts)) if filled else selection

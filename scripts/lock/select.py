@@ -297,7 +297,7 @@ def _merged(one: Artifact, other: Artifact) -> Artifact:
     """Merge two rows of the same artifact."""
     urls = tuple(dict.fromkeys((*one.urls, *other.urls)))
     if isinstance(one.record, Record) and isinstance(other.record, Record):
-        record = fill(one.record, other.record, ("sha256", "md5", "size"))
+        record = fill(one.record, other.record, ("sha256", "md5", "size", "run_exports"))
         if not record.purls and other.record.purls is not None:  # a name that any lock knows counts
             record = record._replace(purls=other.record.purls)
         if record is one.record and urls == one.urls:

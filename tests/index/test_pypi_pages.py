@@ -688,16 +688,19 @@ def test_names_that_only_another_workspace_says_stay(tmp_path: Path) -> None:
     """Pixi writes `purls` where an environment has PyPI packages, so not in each lock."""
     shared = f'channel-dir = "{(tmp_path / "channel").as_posix()}"\n'
     ours, theirs = (make_mirror(tmp_path / x, name=x, settings=shared) for x in ("ours", "theirs"))
-    silent = TinyPackage(name="numpy")
-    said = replace(silent, purls=("pkg:pypi/NumPy",))
-    theirs.lock([row(tmp_path, TinyWheel(name="own")), *rows(tmp_path, (said,))])
+    exports = (("weak", ("numpy >=1",)),)  # which pixi writes since version 7
+    numpy = TinyPackage(name="numpy", purls=("pkg:pypi/NumPy",), run_exports=exports)
+    said = rows(tmp_path, (numpy,))
+    silent = replace(said[0], without=frozenset({"purls", "run_exports"}))
+    theirs.lock([row(tmp_path, TinyWheel(name="own")), *said])
     theirs.index()
     before = theirs.contents()
-    ours.lock(rows(tmp_path, (silent,)))
+    ours.lock([silent])
     ours.index()
     assert ours.contents() == before
     records = ours.repodata("noarch")["packages.conda"]
     assert records["numpy-1.0-0.conda"]["purls"] == ["pkg:pypi/NumPy"]
+    assert records["numpy-1.0-0.conda"]["run_exports"] == {"weak": ["numpy >=1"]}
     mapping = "_pypi/mapping/compressed-v0/compressed_mapping.json"
     assert json.loads(before[mapping]) == {"numpy": "NumPy"}
     for each in (ours, theirs):
@@ -711,10 +714,10 @@ def test_names_that_only_another_workspace_says_stay(tmp_path: Path) -> None:
         assert verify.main(["--manifest-path", str(each.root), "--level", "index", "-q"]) == 0
     # Control: where the other one is no more, nobody says them.
     assert ours.prune("--forget", "theirs") == 0
-    ours.lock(rows(tmp_path, (silent, TinyPackage(name="more"))))
+    ours.lock([silent, *rows(tmp_path, (TinyPackage(name="more"),))])
     ours.index()
     records = ours.repodata("conda-forge/noarch")["packages.conda"]
-    assert "purls" not in records["numpy-1.0-0.conda"]
+    assert {"purls", "run_exports"}.isdisjoint(records["numpy-1.0-0.conda"])
 
 
 def test_a_page_that_is_damaged_says_what_is_lost(
