@@ -260,7 +260,7 @@ def read_indexed(
     ]
 
 
-def fill_purls(
+def fill_from_index(
     folder: Path,
     selection: Selection,
     shared: Collection[PurePosixPath],
@@ -269,8 +269,8 @@ def fill_purls(
     """Take what this run's locks do not say from the index, of what is `shared`.
 
     pixi writes `purls` where an environment has PyPI packages, which another workspace's may have,
-    and `run_exports` since version 7.
-    `extra_records` are of artifacts that no index in this layout has yet.
+    and `run_exports` since version 7. `extra_records` are of artifacts that no index in this layout
+    has yet.
     """
     records = {x.path: x.conda_record for x in selection.conda_artifacts if x.path in shared}
     silent = {x: y for x, y in records.items() if not y.purls or y.run_exports is None}

@@ -30,7 +30,7 @@ from scripts.index.file_classes import (
     IndexedArtifact,
     classify_files,
     file_rows,
-    fill_purls,
+    fill_from_index,
     lost_artifacts,
     read_channels,
     read_indexed,
@@ -84,7 +84,7 @@ def index(
     with disk_errors(folder, SEE_TO_DISK):
         waiting = _waiting(folder, users, dropping or ())
         gone, files = frozenset(each.path for each in waiting), tuple(files_below(folder))
-        selection = fill_purls(folder, selection, shared, extra_records)
+        selection = fill_from_index(folder, selection, shared, extra_records)
         _tell_hotfixes(selection, console)
         channels = read_channels(folder, selection, gone, files)
         pypi = read_pypi_index(folder, selection, files, gone)

@@ -21,7 +21,7 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import is_dir
 from scripts.core.report import Report, counted
 from scripts.core.scratch import clear_scratch, temporary_folder
-from scripts.index.file_classes import ChannelFiles, classify_files, fill_purls, waiting_files
+from scripts.index.file_classes import ChannelFiles, classify_files, fill_from_index, waiting_files
 from scripts.lock.satisfiability import without_outdated_manifests
 from scripts.lock.select import Selection
 from scripts.verify.files import check_archives, check_files
@@ -113,7 +113,7 @@ def verify(
             help="pixi run mirror",
         )
     users = users or read_users_of(workspace, selection)
-    selection = fill_purls(workspace.place.folder, selection, users.named_by_others())
+    selection = fill_from_index(workspace.place.folder, selection, users.named_by_others())
     _warn_of_tokens(workspace, selection, console)
     for each in options.reports:
         refuse_output_within(workspace.place, each, "into which verify writes nothing", "--report")
