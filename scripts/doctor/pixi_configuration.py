@@ -152,7 +152,9 @@ def _http_problems(
     (0.77), but a token there; whether it finds them in a keyring nobody knows here.
     """
     location, said_by = mirror.location, config.offline_by
-    if mirror.is_http and said_by:
+    if not mirror.is_http:
+        return
+    if said_by:
         message = "makes pixi offline, which forbids HTTP, to this mirror and on loopback too"
         help_ = "unset PIXI_OFFLINE" if said_by == "PIXI_OFFLINE" else "offline = false there"
         yield "is offline", finding_problem(said_by, message, help=help_)

@@ -476,6 +476,8 @@ def test_pixi_has_no_token_for_the_mirror(
         f"{READING}error: URL: pixi has no token for it\n"
         "help: pixi auth login 127.0.0.1 --conda-token TOKEN\n"
     )
+    shutil.copytree(asker.folder, tmp_path / "t" / "mirror")  # which is no token
+    assert "no token" not in asker.ask(mirror=str(tmp_path / "t" / "mirror"))[2]
     store.write_text('{"127.0.0.1": {"CondaToken": "tk-hidden"}}', encoding="utf-8")
     assert asker.ask(mirror=place)[:1] == (0,)
     store.write_text("{}", encoding="utf-8")
