@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -56,6 +57,8 @@ _HEADERS: Final = {
 }
 # A server that takes GET alone, or whose URL is signed for it.
 _NO_HEAD: Final = frozenset({403, 405, 501})
+# What a response of urllib3 is read from; a connection that is to be closed has it no longer.
+_SOCKET: Final = attrgetter("_fp.fp.raw._sock")
 _Key = TypeVar("_Key")
 _Answer = TypeVar("_Answer")
 _RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/(?:[0-9]+|\*)\Z")
@@ -210,8 +213,8 @@ class HttpClient:
         except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
             raise self._no_answer(error, route) from None
         is_refusal = response.status_code >= 400
-        if (socket := _socket_of(response)) is not None:
-            socket.settimeout(_SOON if is_refusal else self._policy.read)
+        with contextlib.suppress(AttributeError):  # of what has no body, or is read already
+            _SOCKET(response.raw).settimeout(_SOON if is_refusal else self._policy.read)
         if is_refusal:
             with response:
                 raise _refusal(response, route)
@@ -301,14 +304,6 @@ def ask_all(
         return dict(pool.map(told, keys))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: not all the rest
-
-
-def _socket_of(response: requests.Response) -> Any:
-    """Return what a response is read from, which a connection to be closed no longer has."""
-    found: Any = response.raw
-    for name in ("_fp", "fp", "raw", "_sock"):
-        found = getattr(found, name, None)
-    return found
 
 
 def _naming_server(error: DownloadError, asked: str, answered: str) -> DownloadError:
