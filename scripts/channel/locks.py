@@ -144,7 +144,9 @@ def _find(workspace: Workspace, entry: LockEntry) -> Iterator[tuple[Path | str, 
         yield entry.location, without_secrets(entry.location)
         return
     root, names = workspace.root, [entry.location]
-    if glob.has_magic(entry.location) and _look(os.stat, root / entry.location) is None:
+    if os.path.isdir(root / entry.location):  # noqa: PTH112 -- a Path's raises if it is forbidden
+        names = [f"{entry.location}/{LOCK_NAME}"]
+    elif glob.has_magic(entry.location) and _look(os.stat, root / entry.location) is None:
         # Of folders whose name begins with a dot it finds nothing: environments, our own state.
         found = map(str, _search(workspace, PurePath(), PurePath(entry.location).parts))
         channel = workspace.place.folder
@@ -152,9 +154,7 @@ def _find(workspace: Workspace, entry: LockEntry) -> Iterator[tuple[Path | str, 
         if not names:
             message = f"no file is named so, and {TABLE}.locks asks for it"
             raise usage_error(entry.location, message, ("looked in", str(root)))
-    for named in map(PurePath, names):
-        is_folder = os.path.isdir(root / named)  # noqa: PTH112 -- a Path's raises if it is forbidden
-        path = named / LOCK_NAME if is_folder else named
+    for path in map(PurePath, names):
         # A link's manifest and relative paths are where the link is, as for pixi.
         yield (root / path).parent.resolve() / path.name, path.as_posix()
 

@@ -590,7 +590,9 @@ def test_what_a_pattern_finds(several: Several, capsys: pytest.CaptureFixture[st
 
 def test_a_folder_stands_for_its_lock(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
     """As `--manifest-path` takes a folder; the control has no `pixi.lock` in it."""
-    shown = {"../service": "../service/pixi.lock", ".": "pixi.lock", "": "pixi.lock"}
+    (several.root / "[link]").symlink_to("service", target_is_directory=True)
+    shown = {each: f"{each}/pixi.lock" for each in ("../service", "../[link]")}
+    shown |= dict.fromkeys((".", f"../{several.own.name}/"), "pixi.lock")
     for folder, location in shown.items():
         assert several.task(locks.main, "--json", "--locks", folder) == 0
         found = [each["location"] for each in json.loads(capsys.readouterr().out)["locks"]]
