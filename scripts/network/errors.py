@@ -87,8 +87,8 @@ class ErrorKind(Enum):
         " let you have it"
     )
     GONE = (
-        "`pixi run update-mirror` moves on from what the channel no longer has; if it hides it from"
-        " who is not logged in, `pixi auth login HOST --token TOKEN`, or netrc"
+        "`pixi run update-mirror` moves on from what is no longer there; or, if it is private, give"
+        " credentials: `pixi auth login HOST --token TOKEN`, or netrc"
     )
     GONE_FROM_MIRROR = (
         "has that mirror this channel, at this URL? `pixi config edit`; what the channel itself no"

@@ -175,8 +175,8 @@ def test_what_says_nothing_is_not_shown(lone: Lone, upstream: Upstream, reply: R
             1,
             "HTTP 404 Not Found",
             (
-                "`pixi run update-mirror` moves on from what the channel no longer has; if it hides"
-                f" it from who is not logged in, {LOG_IN}"
+                "`pixi run update-mirror` moves on from what is no longer there; or, if it is"
+                f" private, give credentials: {LOG_IN}"
             ),
         ),
         (
