@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
+import re
 import socketserver
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -277,10 +280,15 @@ def test_a_stalled_body_ends(world: World, headers: tuple[tuple[str, str], ...])
     assert_nothing_placed(world)
 
 
-def test_a_dripping_body_ends(world: World) -> None:
+def test_a_dripping_body_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """In time: a proxy that looks into a file lets a byte by now and then, for minutes."""
-    assert RetryPolicy().min_speed_window == 300
     world.upstream.always("*.conda", dripping(10, 0.02))
+    clock = SimpleNamespace(monotonic=itertools.count(step=50).__next__)
+    with monkeypatch.context() as patch:
+        patch.setattr("scripts.network.http.time", clock)
+        with pytest.raises(DownloadError) as caught:
+            world.download(RetryPolicy(total=1))
+    assert re.fullmatch("too slow: [0-9]+ bytes in 300 seconds", caught.value.text)
     with pytest.raises(DownloadError) as caught:
         world.download()
     assert caught.value.text.startswith("too slow: ")
