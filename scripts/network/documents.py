@@ -79,7 +79,7 @@ def ask_in_turn(
     health, errors, left = health or HostHealth(policy), dict[str, DownloadError](), list(sources)
     tries, wrong = max(policy.total, len(sources)), Counter[str]()
     for attempt in range(1, tries + 1):
-        source, began = left.pop(0), time.monotonic()
+        source = left.pop(0)
         down = health.is_down(source)
         try:
             if down:
@@ -94,7 +94,7 @@ def ask_in_turn(
             if error.kind in LOCAL or is_answer:
                 raise
             if not down:
-                health.failed(source, error, began)
+                health.failed(source, error)
                 left += [source] if error.is_retryable and wrong[source] < MOST_WRONG else []
             if not left:
                 break

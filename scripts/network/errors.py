@@ -31,6 +31,8 @@ class ErrorKind(Enum):
     PROXY_CREDENTIALS = (
         "write `USER:PASSWORD@` in front of the proxy's host, in {proxy} or `[proxy-config]`"
     )
+    # Whoever was connected to, and sent no first byte.
+    UNANSWERED = "{rerun} later, or name another server in `[mirrors]`: `pixi config edit`"
     CUT_OFF = "{rerun}{resumed}"
     TLS_UNTRUSTED = (
         "name a file with the certificate of the server's authority: SSL_CERT_FILE=FILE.pem"
@@ -169,8 +171,8 @@ WRONG: Final = frozenset(
 OF_THE_DISK: Final = frozenset({ErrorKind.DISK_FULL, ErrorKind.NOT_WRITABLE, ErrorKind.DISK})
 # No fault of the server's: the next mirror would not help.
 LOCAL: Final = OF_THE_DISK | {ErrorKind.IN_USE, ErrorKind.BUSY}
-# No connection came about, which says nothing of what the server would answer.
-UNREACHABLE: Final = frozenset({ErrorKind.UNREACHED, ErrorKind.PROXY})
+# No answer began, which says nothing of what the server would answer.
+UNREACHABLE: Final = frozenset({ErrorKind.UNREACHED, ErrorKind.UNANSWERED, ErrorKind.PROXY})
 # Of the server, or of the way to it.
 OF_THE_SERVER: Final = UNREACHABLE | {ErrorKind.CUT_OFF, ErrorKind.SERVER_ERROR}
 OF_THE_NETWORK: Final = OF_THE_SERVER | {ErrorKind.TOO_MANY_REQUESTS}
@@ -295,6 +297,8 @@ def kind_of_error(error: Exception) -> ErrorKind:
         kind = ErrorKind.BAD_URL  # or a host that is no name
     elif isinstance(inner, (of_urllib3.NewConnectionError, of_urllib3.ConnectTimeoutError)):
         kind = ErrorKind.UNREACHED
+    elif isinstance(inner, of_urllib3.ReadTimeoutError):
+        kind = ErrorKind.UNANSWERED
     return kind
 
 

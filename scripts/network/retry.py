@@ -29,8 +29,8 @@ class RetryPolicy:
     `total` counts all tries at one URL. Between them: `backoff_factor`, doubled each time up to
     `max_backoff`, each shortened at random by up to a half so that many clients do not come back
     at once. A server's Retry-After, up to `max_retry_after`, comes before that. A server that for
-    `unreachable_after` could not be connected to, or for `failing_after` gave no good answer, is
-    down. A body of less than `min_speed` over `min_speed_window` is given up.
+    `unreachable_after` gave no answer at all, or for `failing_after` no good one, is down. A body
+    of less than `min_speed` over `min_speed_window` is given up.
 
     An answer is waited for as long as by pixi (pixi_utils/src/reqwest.rs): a proxy may first get
     the file itself, and look into it, or let a byte by now and then meanwhile. Once it has begun,
@@ -109,11 +109,11 @@ class HostHealth:
             with self._lock:
                 host.bodies -= 1
 
-    def failed(self, url: str, error: DownloadError, began: float) -> None:
-        """Count a failed try that began at `began`, in seconds of time.monotonic."""
+    def failed(self, url: str, error: DownloadError) -> None:
+        """Count a try that has just failed."""
         if error.kind in LOCAL:
             return
-        host = self._host(url)
+        host, now = self._host(url), time.monotonic()
         with self._lock:
             host.failures += error.kind in OF_THE_SERVER
             # A missing file, or a Retry-After, is a good answer.
@@ -121,14 +121,13 @@ class HostHealth:
                 host.since = None
                 return
             if host.since is None:
-                host.since, host.tries, host.was_reached = began, 0, False
+                host.since, host.tries, host.was_reached = now, 0, False
             host.tries += 1
             host.was_reached |= error.kind not in UNREACHABLE
             fewest, limit = _FEWEST_UNREACHED, self._policy.unreachable_after
             if host.was_reached:
                 fewest, limit = _FEWEST_FAILED, self._policy.failing_after
-            is_long = time.monotonic() - host.since >= limit
-            if host.bodies == 0 and host.tries >= fewest and is_long:
+            if host.bodies == 0 and host.tries >= fewest and now - host.since >= limit:
                 host.down = error
 
     def _host(self, url: str) -> _Host:

@@ -366,8 +366,11 @@ def test_late_is_not_wrong(world: World) -> None:
     assert_right(world, world.download())
     assert len(world.upstream.requests) == 1
     world.target.unlink()
-    with pytest.raises(DownloadError, match="read timed out"):
-        world.download(dataclasses.replace(QUICK, answer=QUICK.read))
+    # But from who never answers no artifact waits through all of its tries.
+    policy = dataclasses.replace(QUICK, total=9, answer=QUICK.read, unreachable_after=0.2)
+    with pytest.raises(DownloadError, match="read timed out") as caught:
+        world.download(policy)
+    assert (caught.value.kind, len(world.upstream.requests)) == (ErrorKind.UNANSWERED, 1 + 3)
 
 
 def test_nobody_listens(world: World, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,9 +21,15 @@ ELSEWHERE = "https://other/a.conda"
 NOBODY = DownloadError(ErrorKind.UNREACHED, "connection refused")
 
 
-def tries(health: HostHealth, *seconds_ago: float, source: str = HERE) -> None:
+def tries(
+    health: HostHealth, *seconds_ago: float, source: str = HERE, error: DownloadError = NOBODY
+) -> None:
+    now = time.monotonic()
     for ago in seconds_ago:
-        health.failed(source, NOBODY, time.monotonic() - ago)
+        with pytest.MonkeyPatch.context() as patch:
+            clock = SimpleNamespace(monotonic=partial(float, now - ago))
+            patch.setattr("scripts.network.retry.time", clock)
+            health.failed(source, error)
 
 
 def test_lost_after_the_silence_for_all_that_is_there() -> None:
@@ -46,9 +54,7 @@ def test_not_after_a_short_time_or_few_tries() -> None:
 def test_any_answer_begins_the_count_anew() -> None:
     health = HostHealth(POLICY)
     tries(health, 20, 15)
-    health.failed(
-        HERE, DownloadError(ErrorKind.SERVER_ERROR, "HTTP 503", status=503), time.monotonic()
-    )
+    health.failed(HERE, DownloadError(ErrorKind.SERVER_ERROR, "HTTP 503", status=503))
     tries(health, 1, 1, 1)
     assert health.is_down(HERE) is None
 
@@ -63,17 +69,31 @@ def test_not_while_a_body_is_on_its_way() -> None:
     assert health.is_down(HERE) is not None
 
 
+def test_who_lets_many_wait_at_once_may_answer_others_meanwhile() -> None:
+    """A proxy that looks into large files for longer than anybody waits."""
+    silent = DownloadError(ErrorKind.UNANSWERED, "read timed out.")
+    health = HostHealth(POLICY)
+    unwell(health, 32, 600, silent)
+    assert health.is_down(HERE) is None
+    with health.body_from(HERE):
+        pass
+    unwell(health, 32, 300, silent)
+    assert health.is_down(HERE) is None
+    # Control: nothing good came until the next try.
+    unwell(health, 1, 0, silent)
+    assert health.is_down(HERE) is not None
+
+
 def test_a_full_disk_says_nothing_of_a_server() -> None:
     health = HostHealth(POLICY)
     tries(health, 20, 15)
-    health.failed(HERE, DownloadError(ErrorKind.DISK_FULL, "full"), time.monotonic())
+    health.failed(HERE, DownloadError(ErrorKind.DISK_FULL, "full"))
     tries(health, 1)
     assert health.is_down(HERE) is not None
 
 
 def unwell(health: HostHealth, count: int, seconds_ago: float, error: DownloadError) -> None:
-    for _ in range(count):
-        health.failed(HERE, error, time.monotonic() - seconds_ago)
+    tries(health, *[seconds_ago] * count, error=error)
 
 
 @pytest.mark.parametrize(
@@ -141,11 +161,11 @@ def test_a_body_that_breaks_off_is_not_good() -> None:
 def test_who_failed_least_is_asked_first() -> None:
     """As in rattler: what a mirror lacks is missing, and counts against nobody."""
     health = HostHealth(POLICY)
-    health.failed(HERE, DownloadError(ErrorKind.GONE, "HTTP 404", status=404), 0.0)
+    health.failed(HERE, DownloadError(ErrorKind.GONE, "HTTP 404", status=404))
     assert sorted([HERE, ELSEWHERE], key=health.failures) == [HERE, ELSEWHERE]
-    health.failed(HERE, DownloadError(ErrorKind.SERVER_ERROR, "HTTP 502", status=502), 0.0)
+    health.failed(HERE, DownloadError(ErrorKind.SERVER_ERROR, "HTTP 502", status=502))
     assert sorted([HERE, ELSEWHERE], key=health.failures) == [ELSEWHERE, HERE]
-    health.failed(ELSEWHERE, NOBODY, 0.0)
+    health.failed(ELSEWHERE, NOBODY)
     assert sorted([HERE, ELSEWHERE], key=health.failures) == [HERE, ELSEWHERE]
 
 
@@ -162,7 +182,8 @@ def test_good_bodies_and_failures_at_the_same_moment() -> None:
     sys.setswitchinterval(1e-6)
     try:
         other.start()
-        unwell(health, 60_000, 0, NOBODY)
+        for _ in range(60_000):
+            health.failed(HERE, NOBODY)
     finally:
         is_over.set()
         other.join()
