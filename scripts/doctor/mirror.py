@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from scripts.network.http import HttpClient
     from scripts.network.router import Router
 
-_POLICY: Final = RetryPolicy(total=3, answer=30.0)
+_POLICY: Final = RetryPolicy(total=3, answer=30.0)  # somebody waits for what it says
 _DEEPEST: Final = 3  # folders of a channel's name: nvidia/label/cuda-11.8.0
 # Over HTTP nobody lists folders: this is the channel that a mirror most likely has.
 _COMMON: Final = PurePosixPath("conda-forge")
