@@ -396,8 +396,9 @@ def _not_asked_problem(each: NotAsked) -> Problem:
     problem = each.error.problem(subject, each.url, "pixi run upstream", unknown, lead=lead)
     if each.error.kind in ABSENT:
         message = f"{lead}there is nothing of a channel or an index there"
-        help_line = "is that still its URL? correct it in the manifest or in `[mirrors]`; or, if it"
-        help_line += f" is private, {ErrorKind.UNAUTHORIZED.value}"
+        help_line = "is that still its URL? correct it in the manifest or in `[mirrors]`"
+        if each.error.kind is ErrorKind.GONE:
+            help_line += f"; or, if it is private, {ErrorKind.UNAUTHORIZED.value}"
         return replace(problem, message=message, code=ExitCode.USAGE, help=help_line)
     if problem.code is ExitCode.FINDINGS:  # what came is a portal's page, or cut off
         help_line = "see who answers there, then pixi run upstream"

@@ -684,6 +684,13 @@ def test_a_project_that_is_gone_is_withdrawn_and_an_index_that_is_gone_is_not(
     document = world.document(code=ExitCode.USAGE)
     assert document["withdrawn"] == []
     assert len(document["not-asked"]) == 2
+    # A folder is not private.
+    for each in (world.upstream.folder / "ch" / "linux-64", world.root / ".pixi"):
+        each.mkdir(parents=True)
+    mirrors = f'[mirrors]\n"{world.upstream.url}/" = ["{world.upstream.folder.as_uri()}"]\n'
+    (world.root / ".pixi" / "config.toml").write_text(mirrors, encoding="utf-8")
+    _, err = world.run(code=ExitCode.USAGE)
+    assert "correct it in the manifest or in `[mirrors]`\n" in err
 
 
 def test_mirrors_are_asked_and_one_that_lacks_it_proves_nothing(world: World) -> None:
