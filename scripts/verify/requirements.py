@@ -49,7 +49,7 @@ def find_requirements(
     extras: dict[str, set[str]] = {}
     own = [(None, each.required_by, text) for text in each.pypi_roots]
     of_rows = [(x.name, package_label(x), text) for x in each.pypi_rows for text in x.requires_dist]
-    every = [(*x[:2], *_overridden(x[2], each)) for x in (*own, *of_rows)]
+    every = [(*x[:2], *_overridden(x[2], each, x[0])) for x in (*own, *of_rows)]
     while True:
         asked, undecided = list[RequirementInformation](), list[str]()
         wanted = {name: set(some) for name, some in extras.items()}
@@ -72,19 +72,22 @@ def find_requirements(
         extras = wanted
 
 
-def _overridden(text: str, each: PackageSet) -> tuple[str, Requirement | None]:
+def _overridden(text: str, each: PackageSet, who: str | None) -> tuple[str, Requirement | None]:
     """Return what holds in place of a requirement, and how it is shown: any override of its name.
 
-    Of the requirement's own marker an extra alone counts then (uv: Overrides::apply).
+    Of the requirement's own marker an extra alone counts then (uv: Overrides::apply); but those
+    of the manifest pixi decides before.
     """
     own, shown = parse_requirement(text), printable(text)
     override = None if own is None else each.pypi_overrides.get(pypi_name(own.name))
     if own is None or override is None:
         return shown, own
-    text, extras = override.text, _EXTRA.findall(str(own.marker))
-    if len(extras) == 1:
+    text, kept = override.text, _EXTRA.findall(str(own.marker))
+    if who is None and own.marker is not None:
+        kept = [f"({own.marker})"]
+    if len(kept) == 1:
         name, _, marker = text.partition(" ; ")
-        text = f"{name} ; {extras[0]}" + (f" and ({marker})" if marker else "")
+        text = f"{name} ; {kept[0]}" + (f" and ({marker})" if marker else "")
     return f"{shown} (overridden: {printable(override.text)})", parse_requirement(text)
 
 

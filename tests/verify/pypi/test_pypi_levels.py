@@ -351,12 +351,17 @@ def test_what_is_overridden_is_asked_for_in_place_of_what_is_required(world: Pyp
     # A feature's own goes before the workspace's.
     both = options.format("", first) + options.format("workspace.", 'tiny-lib = "==9"')
     _edit(new.root / "pixi.toml", r"\[tool\.", f"{both}[tool.")
+    # Of the manifest's own requirements, pixi decides the markers first.
+    of_x = """tiny-none = { version = "*", env-markers = "os_name == 'x'" }"""
+    _edit(new.root / "pixi.toml", r'(tiny-local = "\*")', rf"\1\n{of_x}")
     assert (new.found("closure"), new.found("solve")) == ([], [])
     told = new.run(why, "tiny-lib")[1]
     assert "tiny_sdist-1.0.tar.gz: tiny-lib (overridden: Tiny_Lib==1.1)\n" in told
     # Control: the override itself has to be met.
     _edit(new.root / "pixi.toml", '==1.1|[*](?=", tiny-none)', "==1.2")
+    _edit(new.root / "pixi.toml", "os_name == 'x'", "os_name != 'x'")
     found = new.found("closure")
+    assert [x for _, x in found if "requires tiny-none ;" in x and x.endswith("is not met")]
     for text in ("tiny-lib>=9 (overridden: Tiny_Lib", f"{nowhere} (overridden: tiny-color"):
         message = f"requires {text}==1.2), which is not met"
         assert ("tiny_app-1.0-py3-none-any.whl", message) in found
