@@ -211,6 +211,14 @@ def waiting_files(folder: Path, users: ChannelUsers) -> tuple[Removal, ...]:
     return (*waiting, *removals_of(folder, sorted(made), None))
 
 
+def waiting_whoever_names_it(folder: Path, users: ChannelUsers) -> tuple[Removal, ...]:
+    """Return also what other workspaces' locks name, or this one's last.
+
+    A rollback has put it on the list, and no index that is made here names it.
+    """
+    return waiting_files(folder, replace(users, last=None, others=()))
+
+
 def files_of_layout(folder: Path, layout: Layout) -> set[PurePosixPath]:
     """Return all artifacts and index files in the channels on the disk that have a layout."""
     channels = read_channels(folder, Selection(layout=layout))

@@ -36,7 +36,7 @@ from scripts.index.file_classes import (
     read_indexed,
     refuse_links,
     retained_line,
-    waiting_files,
+    waiting_whoever_names_it,
 )
 from scripts.index.indexer import Indexer, find_indexer
 from scripts.index.pypi_index import (
@@ -140,13 +140,9 @@ def _tell_hotfixes(selection: Selection, console: Console) -> None:
 def _waiting(
     folder: Path, users: ChannelUsers, dropping: Iterable[PurePosixPath]
 ) -> tuple[Removal, ...]:
-    """Return what waits for its removal, or does so from now on (`dropping`).
-
-    Also what a rollback has put on the list and only other workspaces' locks name, or this one's
-    last: no index that is made here names it.
-    """
+    """Return what waits for its removal, or does so from now on (`dropping`)."""
     left = {each.path for each in users.last.artifacts} if users.last else set()
-    listed = waiting_files(folder, replace(users, last=None, others=()))
+    listed = waiting_whoever_names_it(folder, users)
     again = (replace(each, dropped=None) if each.path in left else each for each in listed)
     return (*again, *removals_of(folder, dropping, None))
 

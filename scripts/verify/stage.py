@@ -21,7 +21,12 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import is_dir
 from scripts.core.report import Report, counted
 from scripts.core.scratch import clear_scratch, temporary_folder
-from scripts.index.file_classes import ChannelFiles, classify_files, fill_from_index, waiting_files
+from scripts.index.file_classes import (
+    ChannelFiles,
+    classify_files,
+    fill_from_index,
+    waiting_whoever_names_it,
+)
 from scripts.lock.satisfiability import without_outdated_manifests
 from scripts.lock.select import Selection
 from scripts.verify.files import check_archives, check_files
@@ -258,8 +263,8 @@ def _checks(
     if Level.INDEX in options.levels:
         from scripts.verify.index import check_index
 
-        listed = waiting_files(folder, replace(users, last=None, others=()))  # as `index` has it
-        waiting, kept = {x.path for x in listed}, (*account.retained, *account.others)
+        waiting = {x.path for x in waiting_whoever_names_it(folder, users)}
+        kept = (*account.retained, *account.others)
         check = partial(check_index, workspace.place, selection, uses, waiting, proofs, kept=kept)
         yield Level.INDEX, "comparing the index with pixi.lock", check
     if Level.CLOSURE in options.levels:
