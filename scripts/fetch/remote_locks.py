@@ -25,7 +25,7 @@ from scripts.network.documents import (
     read_document,
     wrong_document,
 )
-from scripts.network.errors import DownloadError, ErrorKind
+from scripts.network.errors import IF_PRIVATE, DownloadError, ErrorKind
 from scripts.network.http import HttpClient
 from scripts.network.retry import RetryPolicy
 from scripts.network.router import Router
@@ -114,7 +114,7 @@ def _problem(url: str, error: DownloadError, again: str, *, has_copy: bool) -> P
         if "mirrors" in dict(error.details):
             help_line = "correct that line of `[mirrors]`, or the URL in `locks`"
         if error.status == HTTPStatus.NOT_FOUND:  # what GitHub says to who is not logged in
-            help_line = f"{help_line}; or, if it is private, {ErrorKind.UNAUTHORIZED.value}"
+            help_line += IF_PRIVATE
     if has_copy:
         help_line = f"{again} {KEPT_LOCKS}, with the copy that is kept; or {help_line}"
     return replace(problem, help=help_line)

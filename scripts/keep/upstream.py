@@ -50,7 +50,7 @@ from scripts.lock.select import (
     locks_by_path,
 )
 from scripts.network.documents import ABSENT
-from scripts.network.errors import DownloadError, ErrorKind
+from scripts.network.errors import IF_PRIVATE, DownloadError, ErrorKind
 from scripts.network.http import ask_all
 from scripts.network.retry import RetryPolicy
 from scripts.verify.plan import plan_sets
@@ -398,7 +398,7 @@ def _not_asked_problem(each: NotAsked) -> Problem:
         message = f"{lead}there is nothing of a channel or an index there"
         help_line = "is that still its URL? correct it in the manifest or in `[mirrors]`"
         if each.error.kind is ErrorKind.GONE:
-            help_line += f"; or, if it is private, {ErrorKind.UNAUTHORIZED.value}"
+            help_line += IF_PRIVATE
         return replace(problem, message=message, code=ExitCode.USAGE, help=help_line)
     if problem.code is ExitCode.FINDINGS:  # what came is a portal's page, or cut off
         help_line = "see who answers there, then pixi run upstream"

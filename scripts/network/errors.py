@@ -14,6 +14,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact, without_secrets
 
+_GIVE_CREDENTIALS: Final = "give credentials: `pixi auth login HOST --token TOKEN`, or netrc"
+IF_PRIVATE: Final = f"; or, if it is private, {_GIVE_CREDENTIALS}"
+"""What a help says beside all else, where 404 may hide what is there."""
+
 
 @unique
 class ErrorKind(Enum):
@@ -77,7 +81,7 @@ class ErrorKind(Enum):
         " GOOGLE_APPLICATION_CREDENTIALS=FILE.json"
     )
     # The server said no.
-    UNAUTHORIZED = "give credentials: `pixi auth login HOST --token TOKEN`, or netrc"
+    UNAUTHORIZED = _GIVE_CREDENTIALS
     FORBIDDEN = (
         "if it wants credentials: `pixi auth login HOST --token TOKEN`, or netrc; else only its"
         " keeper can let you have it"
@@ -88,10 +92,7 @@ class ErrorKind(Enum):
         " manifest, then `pixi lock`; in `[mirrors]`, `locks` or --mirror; else only its keeper can"
         " let you have it"
     )
-    GONE = (
-        "`pixi run update-mirror` moves on from what is no longer there; or, if it is private, give"
-        " credentials: `pixi auth login HOST --token TOKEN`, or netrc"
-    )
+    GONE = f"`pixi run update-mirror` moves on from what is no longer there{IF_PRIVATE}"
     GONE_FROM_MIRROR = (
         "has that mirror this channel, at this URL? `pixi config edit`; what the channel itself no"
         " longer has, `pixi run update-mirror` moves on from"
@@ -147,10 +148,10 @@ class ErrorKind(Enum):
 
         `resumes`: it goes on behind what it has already, where rattler's client is not needed.
         """
-        plain = re.split("[?#]", url, maxsplit=1)[0]
-        has_login = without_secrets(plain, of_pypi=True) != plain
-        if self in {ErrorKind.UNAUTHORIZED, ErrorKind.FORBIDDEN} and has_login:
-            return ErrorKind.OWN_LOGIN.value
+        if self in {ErrorKind.UNAUTHORIZED, ErrorKind.FORBIDDEN}:
+            plain = re.split("[?#]", url, maxsplit=1)[0]
+            if without_secrets(plain, of_pypi=True) != plain:
+                return ErrorKind.OWN_LOGIN.value
         resumed = "; it goes on where it stopped" if resumes and url.startswith("http") else ""
         fewer = ", or with fewer downloads at once: --jobs 2" if resumes else ""
         rerun, (scheme, bucket, *_) = f"run `{again}` again", urlsplit(url)
