@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -133,6 +134,15 @@ def clean_environment(
     if os.name != "nt":  # there one variable has both names
         monkeypatch.setenv("no_proxy", _LOOPBACK)
     return home
+
+
+@pytest.fixture
+def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have pixi and py-rattler find no keyring; skip where the system always has one."""
+    if sys.platform in {"darwin", "win32"}:
+        pytest.skip("its keyring may have it")
+    for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -411,14 +410,12 @@ def test_secrets_of_the_mirror_itself(asks: Asks, upstream: Upstream) -> None:
     assert PRIVATE not in out + err
 
 
-@pytest.mark.skipif(sys.platform in {"darwin", "win32"}, reason="its keyring may have it")
+@pytest.mark.usefixtures("no_keyring")
 def test_pixi_has_no_login_for_the_mirror(
     asks: Asks, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Of a user in [mirrors] pixi sends nothing, so it is led there in vain; netrc is read."""
     asker, home = asks("flat"), tmp_path / "home"
-    for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(home))
     upstream.authorization = "Basic dXNlcjp3b3Jk"
     asker.lock(asker.row("lib"))
@@ -456,14 +453,12 @@ def test_pixi_has_no_login_for_the_mirror(
     assert (code, out.splitlines()[0], err) == (0, "yes", READING)
 
 
-@pytest.mark.skipif(sys.platform in {"darwin", "win32"}, reason="its keyring may have it")
+@pytest.mark.usefixtures("no_keyring")
 def test_pixi_has_no_token_for_the_mirror(
     asks: Asks, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A token in [mirrors] it sends, as one that is stored."""
     asker, store = asks("flat"), tmp_path / "store.json"
-    for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RATTLER_AUTH_FILE", str(store))
     store.write_text("{}", encoding="utf-8")
     upstream.token = "tk-hidden"

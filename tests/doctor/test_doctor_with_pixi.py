@@ -137,7 +137,7 @@ def test_one_line_does_for_conda_anaconda_org(
     assert written == f'[mirrors]\n"https://conda.anaconda.org" = ["{upstream.url}"]\n'
 
 
-@pytest.mark.skipif(sys.platform in {"darwin", "win32"}, reason="its keyring may have it")
+@pytest.mark.usefixtures("no_keyring")
 def test_pixi_takes_no_user_from_its_mirrors(
     tmp_path: Path, upstream: Upstream, pixi: Pixi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,8 +146,6 @@ def test_pixi_takes_no_user_from_its_mirrors(
     mirror = _serve(upstream, folder)
     upstream.authorization = "Basic dXNlcjp3b3Jk"
     place, netrc = mirror.replace("://", "://user:word@"), tmp_path / "netrc"
-    for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"):
-        monkeypatch.delenv(name, raising=False)
     netrc.write_text("", encoding="utf-8")
     monkeypatch.setenv("NETRC", str(netrc))
     pixi.configure(f'[mirrors]\n"{CHANNEL}" = ["{place}"]\n')

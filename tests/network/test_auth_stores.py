@@ -154,11 +154,9 @@ def test_a_broken_file_is_an_error_without_its_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs_pixi
-@pytest.mark.skipif(sys.platform in {"darwin", "win32"}, reason="its keyring would have it")
-def test_the_help_for_a_broken_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("no_keyring")
+def test_the_help_for_a_broken_file(tmp_path: Path) -> None:
     """To log in is in vain, as long as it is there: pixi itself cannot read it."""
-    for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"):
-        monkeypatch.delenv(name, raising=False)
     pixi = find_pixi(tmp_path / "home")
     path = tmp_path / "home" / ".rattler" / "credentials.json"
     path.parent.mkdir()
