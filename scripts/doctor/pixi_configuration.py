@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,10 +18,12 @@ from scripts.core.errors import MirrorError, Problem, finding_problem
 from scripts.core.record import PypiRecord
 from scripts.core.redact import redact
 from scripts.core.report import Json, Line, flattened, named
+from scripts.core.subdir import NOARCH
 from scripts.core.typed_values import toml_string
 from scripts.doctor.diagnose import Availability, Diagnosis, Verdict, all_verdicts
 from scripts.doctor.mirror import Mirror, MirrorLocation, plain_url
 from scripts.index.pypi_pages import INDEX, MAPPING, other_bytes
+from scripts.index.repodata import REPODATA
 from scripts.lock.location import is_remote
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.pypi import is_direct, pypi_artifacts
@@ -189,7 +191,7 @@ def _led_away(
             # Files of a folder that the lock names pixi finds by itself.
             if each.availability in _NOT_OF_MIRROR or (each.inside and not mirror.is_http):
                 continue
-            if not (mirror.is_http and _is_redirected(mirrors, each, mirror)):
+            if not (mirror.is_http and _is_redirected(mirrors, each.url, each.path, mirror)):
                 places[diagnosis.place] = None
                 away[each.url] = each
     return places, away
@@ -306,16 +308,16 @@ def _first_asked(mirrors: Mirrors, url: str) -> str | None:
         return None
 
 
-def _is_redirected(mirrors: Mirrors, verdict: Verdict, mirror: Mirror) -> bool:
-    """Tell whether pixi would ask for this artifact at its place in the mirror, first of all."""
-    first = _first_asked(mirrors, verdict.url)
-    return first is not None and plain_url(first) == plain_url(mirror.url_of(verdict.path))
+def _is_redirected(mirrors: Mirrors, url: str, path: PurePosixPath, mirror: Mirror) -> bool:
+    """Tell whether pixi would ask for this URL at its place in the mirror, first of all."""
+    first = _first_asked(mirrors, url)
+    return first is not None and plain_url(first) == plain_url(mirror.url_of(path))
 
 
 def _lines_to_paste(
     mirrors: Mirrors,
     away: Iterable[Verdict],
-    environments: Iterable[LockedEnvironment],
+    environments: Sequence[LockedEnvironment],
     mirror: Mirror,
 ) -> tuple[str, list[str]]:
     """Return what leads there, and the prefixes in `[mirrors]` that decide whatever is added.
@@ -323,32 +325,51 @@ def _lines_to_paste(
     One line for all of conda.anaconda.org where that does, else one a channel.
     """
     shown, overridden_by = mirror.location.shown, set[str]()
-    found, artifacts = list[tuple[Verdict, str, str]](), list[Artifact]()
+    found = list[tuple[str, PurePosixPath, str, PurePosixPath]]()
+    artifacts = list[Artifact]()
     for each in away:
         if isinstance(each.package, PypiRecord):
             base, folder = file_prefix(without_user(each.url), each.path)
             artifacts += pypi_artifacts(each.package)
         else:
             base, folder = channel_prefix(each.url), each.path.parents[1]
-        found.append((each, base, mirror.url_of(folder)))
+        found.append((each.url, each.path, base, folder))
+    found += _unlocked_channels(mirrors, environments, mirror)
     indexes = [url for each in environments for url in each.indexes]
     links = [url for each in environments for url in each.find_links]
     lines = {x: mirror.url_of(y) for x, y in pypi_prefixes(artifacts, indexes, links).items()}
-    for _, base, target in found:
+    for _, _, base, folder in found:
+        target = mirror.url_of(folder)
         is_short = mirror.layout is Layout.BY_CHANNEL and base.startswith(f"{ANACONDA}/")
         if is_short and target == f"{shown}{base.removeprefix(ANACONDA)}":
             lines[ANACONDA] = shown
         else:
             lines[base] = target
     with_lines = _over(mirrors, lines)
-    for verdict, base, target in found:
-        if not _is_redirected(with_lines, verdict, mirror):  # a longer prefix is there, and wins
-            lines[base] = target
-            url = plain_url(verdict.url)
+    for url, path, base, folder in found:
+        if not _is_redirected(with_lines, url, path, mirror):  # a longer prefix is there, and wins
+            lines[base] = mirror.url_of(folder)
+            plain = plain_url(url)
             longer = (each for each, _ in mirrors if len(each) > len(base) + 1)
-            overridden_by |= {redact(each) for each in longer if url.startswith(plain_url(each))}
+            overridden_by |= {redact(each) for each in longer if plain.startswith(plain_url(each))}
     rows = (f"{toml_string(base)} = [{toml_string(url)}]" for base, url in sorted(lines.items()))
     return "\n".join(("[mirrors]", *rows)), sorted(overridden_by)
+
+
+def _unlocked_channels(
+    mirrors: Mirrors, environments: Iterable[LockedEnvironment], mirror: Mirror
+) -> Iterator[tuple[str, PurePosixPath, str, PurePosixPath]]:
+    """Yield the URL that `pixi lock` asks each declared channel for, as if locked from it.
+
+    With its path in the mirror, the channel's URL and folder; not those that it is led to already.
+    """
+    for channel in dict.fromkeys(url for each in environments for url in each.channels):
+        folder = mirror.folder_of(channel)
+        url, path = f"{channel.rstrip('/')}/{NOARCH}/{REPODATA}", folder / NOARCH / REPODATA
+        upstreams = is_remote(channel) and mirror.path_inside(url) is None
+        is_led = _is_redirected(mirrors, url, path, mirror)
+        if upstreams and folder in mirror.channels and not is_led:
+            yield url, path, without_user(channel), folder
 
 
 def _over(mirrors: Mirrors, lines: Mapping[str, str]) -> Mirrors:

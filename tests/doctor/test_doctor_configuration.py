@@ -99,6 +99,19 @@ def test_one_line_is_enough_unless_a_longer_prefix_wins(by_channel: Asker) -> No
     assert _ask(by_channel, f'[mirrors]\n"{CHANNEL}" = ["URL/conda-forge"]\n')[1] == lines[:2]
 
 
+def test_a_channel_that_nothing_is_locked_from_has_a_line(by_channel: Asker) -> None:
+    """`pixi lock` asks it as well; where the mirror has nothing of it, no line can help."""
+    rows = (PlatformRows(name="linux-64", rows=(by_channel.row("lib"),)),)
+    private, folder = "https://example.org:8080/chan", "URL/example.org_8080/chan"
+    channels = (CHANNEL, private.replace("://", "://user:word@"), "https://example.org/none")
+    by_channel.locks(EnvironmentRows(platforms=rows, channels=channels))
+    lines = ["[mirrors]", f'"{ALIAS}" = ["URL"]', f'"{private}" = ["{folder}"]']
+    assert _ask(by_channel, "")[1] == lines
+    assert _ask(by_channel, "\n".join((lines[0], lines[2])))[1] == lines[:2]
+    by_channel.locks(EnvironmentRows(platforms=rows, channels=channels[:1]))
+    assert _ask(by_channel, "")[1] == lines[:2]  # the control
+
+
 def test_a_prefix_that_no_line_can_outdo(flat: Asker) -> None:
     flat.lock(flat.row("lib"), flat.row("hello"))
     deep = f'"{CHANNEL}/noarch" = ["https://old.example.org"]\n'
