@@ -6,6 +6,7 @@ The rules are those of rattler_lock (src/utils/derived_fields.rs).
 from __future__ import annotations
 
 import functools
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -79,9 +80,11 @@ def local_path(url: str, root: Path) -> Path | None:
     parts = urlsplit(url)
     if parts.scheme != "file":
         return None
+    host = "" if parts.netloc in {"", "localhost"} else f"//{parts.netloc}"
+    if os.name != "nt":  # url2pathname fails there for a host, from Python 3.14 on
+        return Path(unquote(host + parts.path))
     from urllib.request import url2pathname  # brings all of http.client and email along
 
-    host = "" if parts.netloc in {"", "localhost"} else f"//{parts.netloc}"
     return Path(url2pathname(host + parts.path))
 
 

@@ -41,6 +41,7 @@ def test_a_folder_that_is_no_mirror(flat: Asker, tmp_path: Path) -> None:
     flat.lock(flat.row("lib"))
     for text, message in (
         (str(tmp_path / "none"), "there is no such folder"),
+        ("file://nobody.example.org/share", "there is no such folder"),
         ("s3://bucket/chan", "a mirror cannot be at such a place"),
         ("https://host:port", "a mirror cannot be at such a place"),
         ("http:///chan", "a mirror cannot be at such a place"),
