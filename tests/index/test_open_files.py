@@ -17,7 +17,7 @@ import resource, sys
 from pathlib import Path
 from scripts.core.rattler_child import call_rattler
 from scripts.index.indexer import Indexer, run_indexer
-resource.setrlimit(resource.RLIMIT_NOFILE, (24, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+resource.setrlimit(resource.RLIMIT_NOFILE, (16, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 if sys.argv[2] == "ours":
     run_indexer(Indexer(program=None, identity=""), Path(sys.argv[1]), int(sys.argv[3]))
 else:

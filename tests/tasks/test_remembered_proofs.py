@@ -68,7 +68,7 @@ def test_it_says_when_it_was_proven(proven: World, capsys: pytest.CaptureFixture
     today = json.loads(text)["proofs"].popitem()[1][0][:10]
     assert run(proven) == 0
     out, err = capsys.readouterr()
-    shown = out[out.index("small ") : out.index("installed without")]
+    shown = out[out.index("small ") : out.index("\ninstalled ")]
     assert re.split(r"\s{2,}", shown.strip())[-6:] == [
         f"files ✓ (hashed {today})",
         *(f"{level} ✓ (proven {today})" for level in (*LEVELS[1:], "install")),
