@@ -25,6 +25,7 @@ from tests.support.upstream import Upstream
 _PROGRAMS = {
     "needs_pixi": "pixi",
     "needs_conda": "conda",
+    "needs_micromamba": "micromamba",
     "needs_nginx": "nginx",
     "needs_rattler_index": "rattler-index",
     "needs_actionlint": "actionlint",

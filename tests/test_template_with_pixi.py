@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.packages import TinyPackage
 from tests.support.pixi import Pixi, find_pixi
-from tests.support.standin import CHANNEL, SUBDIRS, index, pixi_with_stand_in
+from tests.support.standin import CHANNEL, SUBDIRS, index, payload, pixi_with_stand_in
 from tests.support.template import ROOT, copy_template
 from tests.support.upstream import Upstream
 
@@ -55,8 +55,7 @@ class Workspace:
 
 def _payload(*versions: str) -> set[str]:
     """All that the template mirrors, with these versions of pandas."""
-    pandas = {f"{subdir}/pandas-{each}-0.conda" for subdir in MIRRORED for each in versions}
-    return {*pandas, "noarch/pip-1.0-0.conda"}
+    return payload(MIRRORED, *(f"pandas-{each}" for each in versions))
 
 
 @pytest.fixture

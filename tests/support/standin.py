@@ -50,6 +50,16 @@ _BUILD: Final = "standin_0"
 _REST: Final = "stand-in-rest"
 
 
+def payload(subdirs: Sequence[str], *names: str) -> set[str]:
+    """Return the artifacts of these names and versions in these subdirs, with pip and its python.
+
+    Without a python, micromamba refuses a pip.
+    """
+    python = f"python-{platform.python_version()}-{_BUILD}.conda"
+    own = {f"{subdir}/{name}-0.conda" for subdir in subdirs for name in names}
+    return {*own, "noarch/pip-1.0-0.conda", *(f"{subdir}/{python}" for subdir in subdirs)}
+
+
 def this_subdir() -> str | None:
     """Return the subdir of this machine; None where the stand-in cannot be made for it."""
     subdir = f"{_SYSTEMS.get(platform.system())}-{_MACHINES.get(platform.machine())}"
@@ -90,7 +100,7 @@ def build_stand_in(folder: Path, subdir: str) -> None:
         package.write(channel, subdir)
     for other in SUBDIRS:
         TinyPackage(name="pandas", version="3.0.0", subdir=other).write(channel)
-    TinyPackage(name="pip").write(channel)
+    TinyPackage(name="pip", depends=("python",)).write(channel)
     index(folder)
 
 
@@ -142,7 +152,16 @@ class LinkPackage:
 
     def _data(self, shell: TinyPackage) -> bytes:
         kinds = dict.fromkeys(self.links, "softlink") | dict.fromkeys(self.texts, "hardlink")
-        paths = [{"_path": path, "path_type": kind} for path, kind in kinds.items()]
+        contents = {path: text.encode() for path, text in self.texts.items()}
+        paths = [
+            {
+                "_path": path,
+                "path_type": kind,
+                "sha256": hashlib.sha256(contents.get(path, b"")).hexdigest(),
+                "size_in_bytes": len(contents.get(path, b"")),
+            }
+            for path, kind in kinds.items()
+        ]
         documents = {
             "index": shell.index_json(),
             "paths": {"paths": paths, "paths_version": 1},

@@ -14,14 +14,20 @@ from tests.support.builders import make_builder
 from tests.support.packages import TinyPackage
 from tests.support.pipelines import GitHub, Repository, github_scripts
 from tests.support.pixi import Pixi
-from tests.support.standin import CHANNEL, index, led_to, pixi_with_stand_in, this_subdir
+from tests.support.standin import (
+    CHANNEL,
+    index,
+    led_to,
+    payload,
+    pixi_with_stand_in,
+    this_subdir,
+)
 from tests.support.template import ROOT
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.needs_pixi
 
 SUBDIR = this_subdir() or "linux-64"
-PIP = "noarch/pip-1.0-0.conda"
 NEWEST = "the newest snapshot"
 
 
@@ -59,7 +65,7 @@ def test_pixi_locks_and_mirrors_a_new_builder_and_its_pipeline_updates_it(
     assert said(pixi, mine, "run", "mirror").splitlines()[-1] == (
         "mirror: local-channel holds what pixi.lock names, verified"
     )
-    assert artifacts(mine) == {f"{SUBDIR}/pandas-3.0.0-0.conda", PIP}
+    assert artifacts(mine) == payload((SUBDIR,), "pandas-3.0.0")
     tasks = tomllib.loads((mine / "pixi.toml").read_text(encoding="utf-8"))["feature"]["tasks"]
     assert {*said(pixi, mine, "task", "list", "--machine-readable").split()} == {*tasks["tasks"]}
     ran = {"mirror", "update-mirror"}  # which its pipeline runs, below
@@ -95,7 +101,7 @@ def test_pixi_locks_and_mirrors_a_new_builder_and_its_pipeline_updates_it(
     for script in github_scripts():
         done = github.step(script, runner.environment)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    assert artifacts(clone.work) == {f"{SUBDIR}/pandas-3.0.1-0.conda", PIP}
+    assert artifacts(clone.work) == payload((SUBDIR,), "pandas-3.0.1")
     proposed = clone.proposed()
     assert {*proposed} == {"pixi.lock", "titles"}
     assert "pandas-3.0.1-0.conda" in proposed["pixi.lock"]

@@ -56,7 +56,7 @@ SEVERAL = InstallJob(
 def test_the_documented_command() -> None:
     assert create_command(Path("conda"), FLAT, FOLDER, Path("wanted.txt")) == [
         *("conda", "create", "-n", "test-offline", "-c", f"{BASE}", "one"),
-        *("--offline", "--override-channels", "--yes", "--quiet", "--file", "wanted.txt"),
+        *("--offline", "--override-channels", "--yes", "--file", "wanted.txt"),
     ]
     assert render_specs(FLAT, FOLDER) == (
         "one[version='==1!2.0+3',build='h0_1']\ntwo[version='==1',build='0']\n"

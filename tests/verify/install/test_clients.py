@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -84,24 +86,28 @@ def test_what_pixi_could_not_install_is_said(
     assert f"not installed by pixi: default/{here()}; {hindrance}" in lines
 
 
-@pytest.mark.needs_conda
-def test_conda_installs_what_the_lock_names(
-    world: World, capsys: pytest.CaptureFixture[str]
+CONDA = pytest.param("conda", marks=pytest.mark.needs_conda)
+MICROMAMBA = pytest.param("micromamba", marks=pytest.mark.needs_micromamba)
+
+
+@pytest.mark.parametrize("client", [CONDA, MICROMAMBA])
+def test_conda_and_micromamba_install_what_the_lock_names(
+    client: str, world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = world.mirror.states()
-    assert world.loud(*INSTALL, "conda", "-e", "default") == 0
-    assert capsys.readouterr().out.splitlines()[0].split()[2:] == ["install", "✓", "(conda)"]
+    assert world.loud(*INSTALL, client, "-e", "default") == 0
+    assert capsys.readouterr().out.splitlines()[0].split()[2:] == ["install", "✓", f"({client})"]
     assert world.mirror.states() == before
 
 
-@pytest.mark.needs_conda
+@pytest.mark.parametrize("client", [CONDA, MICROMAMBA])
 @pytest.mark.parametrize("names", [("python", "pip"), ("python",)], ids=["pip", "no pip"])
-def test_conda_wants_pip_beside_every_python(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, ...]
+def test_conda_and_micromamba_want_pip_beside_every_python(
+    client: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, ...]
 ) -> None:
-    """It adds it to python's record as it reads that; where there is none, that is said.
+    """They add it to python's record as they read that; where there is none, that is said.
 
-    Its solver `rattler` reads repodata itself, and adds nothing.
+    conda's solver `rattler` reads repodata itself, and adds nothing.
     """
     mirror = make_mirror(tmp_path / "w")
     manifest = mirror.root / "pixi.toml"
@@ -113,12 +119,9 @@ def test_conda_wants_pip_beside_every_python(
     write_lock(mirror.root / "pixi.lock", (EnvironmentRows(platforms=(platform,)),))
     mirror.index()
     world = World(mirror=mirror, upstream=mirror.folder)
-    assert world.loud(*INSTALL, "conda") == 0
-    warning = (
-        f"warning: conda wants pip beside every python, and default/{here()} has none: it installs"
-        " only with add_pip_as_python_dependency: false (`pixi add pip`, then `pixi run mirror`)\n"
-    )
-    is_wanted = "pip" not in names and conda_adds_pip()
+    assert world.loud(*INSTALL, client) == 0
+    warning = f"warning: {client} wants pip beside every python, and default/{here()} has none: "
+    is_wanted = "pip" not in names and (client == "micromamba" or conda_adds_pip())
     assert (warning in capsys.readouterr().out) == is_wanted
 
 
@@ -134,9 +137,41 @@ def test_conda_misses_an_artifact(world: World, capsys: pytest.CaptureFixture[st
     assert err.endswith("  missing  1 of its 1 artifacts\nhelp: pixi run mirror\n")
 
 
-def _mixed(root: Path) -> Mirror:
+@pytest.mark.needs_micromamba
+def test_micromamba_says_why_it_refuses(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    (world.folder / "noarch" / "repodata.json").write_text(NO_RECORDS, encoding="utf-8")
+    (world.folder / "noarch" / "repodata.json.zst").unlink()
+    assert world.verify(*INSTALL, "micromamba", "-e", "small") == 1
+    err = capsys.readouterr().err
+    assert "  said  error    libmamba Could not solve for environment specs\n" in err
+    assert re.search(r"  said +└─ lib .* does not exist", err)
+
+
+@pytest.mark.needs_micromamba
+@pytest.mark.parametrize("folder", ["a_folder", "a folder"])
+def test_micromamba_reads_no_channel_below_a_blank(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mirror = _mixed(tmp_path, folder)
+    world = World(mirror=mirror, upstream=tmp_path / "upstream")
+    capsys.readouterr()
+    assert world.loud(*INSTALL, "micromamba") == 0
+    out = capsys.readouterr().out
+    reason = "the channel has a blank in its path, and micromamba reads no such file:// URL"
+    assert (f"not installed by micromamba: default/{here()}; {reason}\n" in out) == (" " in folder)
+    assert ("install ✓ (micromamba)" in out) == (" " not in folder)
+    channels = [str(mirror.folder / each) for each in ("conda-forge", "nvidia/label/cuda-1")]
+    options = [part for each in channels for part in ("-c", Path(each).as_uri())]
+    offline = ("--offline", "--override-channels", "--yes", "--no-rc")
+    command = ["micromamba", "create", "-p", str(tmp_path / "e"), *options, "two", *offline]
+    own = {"MAMBA_ROOT_PREFIX": str(tmp_path / "root"), "HOME": str(tmp_path)}
+    done = subprocess.run(command, env=os.environ | own, capture_output=True, check=False)
+    assert (done.returncode == 0) == (" " not in folder), done.stderr  # as soon as it does: no skip
+
+
+def _mixed(root: Path, folder: str = "a folder") -> Mirror:
     """Three channels, an odd version, a token, a path with a blank, one file of two packages."""
-    mirror = make_mirror(root / "a folder", "by-channel")
+    mirror = make_mirror(root / folder, "by-channel")
     (mirror.root / "pixi.toml").write_text(
         '[workspace]\nname = "w"\n'
         'channels = ["conda-forge", "nvidia/label/cuda-1", "https://example.org:8080/chan"]\n'
