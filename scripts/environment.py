@@ -26,6 +26,7 @@ _NETWORK_TROUBLE = (
 )
 _PYTHON = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
 _VERSION = ".".join(map(str, sys.version_info[:3]))
+UNTRIED = (3, 15)  # the first Python that `pixi.toml` does not take
 _POLL = 0.1  # seconds until it is asked again whether another run has ended
 
 
@@ -133,6 +134,8 @@ def _call(what: str, command: list[str], lock: int) -> None:
     if any(sign.encode() in done.stdout for sign in _NETWORK_TROUBLE):
         code, message = ExitCode.NETWORK, "the package index could not be reached"
         help_ = "a proxy is set by HTTPS_PROXY, another index by PIP_INDEX_URL; then try again"
+    elif sys.version_info >= UNTRIED:
+        help_ = f"Python {_VERSION} may be too new for a library: install an older one beside it"
     details = stderr_tail(done.stdout)
     raise MirrorError(
         Problem(subject=what, message=message, code=code, details=details, help=help_)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scripts import environment
 from tests.support import architecture
 from tests.support.architecture import Module, parse_module
 from tests.support.pixi import find_pixi
@@ -145,6 +146,8 @@ def test_requirements_and_manifest_agree(file: str, feature: str, conda_only: se
     assert conda_only <= of_conda.keys()
     assert of_pypi == {name: of_conda[name] for name in of_conda.keys() - conda_only}
     assert all(re.fullmatch(r">=[\d.]+,<[\d.]+", each) for each in of_conda.values()), of_conda
+    if "python" in conda_only:
+        assert of_conda["python"] == f">=3.11,<{'.'.join(map(str, environment.UNTRIED))}"
 
 
 def test_package_and_requirements_agree() -> None:

@@ -339,11 +339,21 @@ def test_a_bug_shows_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert "KeyError: 'ours'" in err
 
 
-def test_a_program_that_fails_for_another_reason_shows_its_last_lines() -> None:
+@pytest.mark.parametrize("is_untried", [False, True])
+def test_a_program_that_fails_for_another_reason_shows_its_last_lines(
+    is_untried: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a Python that nothing here was tried with, that may be the reason."""
+    if is_untried:
+        monkeypatch.setattr(environment, "UNTRIED", sys.version_info[:2])
     code = "import sys; [print('line', n) for n in range(24)]; sys.exit(9)"
     with pytest.raises(MirrorError) as failed:
         environment._call("pip", [sys.executable, "-c", code], 0)
     last = "".join(f"\n  said  line {n}" for n in range(4, 24))
+    if is_untried:
+        last += f"\nhelp: Python {_VERSION} may be too new for a library: install an older one"
+        last += " beside it"
     assert str(failed.value) == f"pip: ended with exit code 9{last}"
     assert exit_code_of(failed.value.problems) == ExitCode.PROGRAM
 
