@@ -56,6 +56,7 @@ _MATCHED: Final = (
     *("license", "license_family", "track_features", "flags"),
 )
 _RENEWS: Final = "pixi lock"
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 # Lock, environment and platform by name, a requirement, the package locked under its name.
 _Question = tuple[MirroredLock, str, str, Requirement, LockedPackage | None]
@@ -167,8 +168,8 @@ def _index_problems(
 ) -> Iterator[Problem]:
     """Find other indexes, where the lock has any, and pixi compares them."""
     wanted = locked_indexes(manifest, environment)
-    keys = [[unquote(without_secrets(x)).rstrip("/") for x in y] for y in (wanted, locked.indexes)]
-    if locked.indexes and asks_pypi(manifest, environment) and keys[0] != keys[1]:
+    is_other = [*map(_url_key, wanted)] != [*map(_url_key, locked.indexes)]
+    if locked.indexes and asks_pypi(manifest, environment) and is_other:
         message = "was locked with other PyPI indexes, or in another order"
         expected, actual = (redact(", ".join(of)) for of in (wanted, locked.indexes))
         details = ("expected", expected), ("actual", actual)
@@ -326,4 +327,12 @@ def channel_key(channel: str | None, root: PurePath) -> str:
     url = channel_base_url(channel)
     if is_path(url):
         url = Path(os.path.normpath(root / url)).as_uri()
-    return unquote(without_secrets(url)).rstrip("/")
+    return _url_key(url)
+
+
+def _url_key(url: str) -> str:
+    """Reduce a URL to what pixi compares, and locks: host in lower case, no default port."""
+    scheme, mark, rest = without_secrets(url).partition("://")
+    host, slash, path = rest.partition("/")
+    host = host.lower().removesuffix(_DEFAULT_PORTS.get(scheme, "/"))
+    return unquote(f"{scheme}{mark}{host}{slash}{path}").rstrip("/")

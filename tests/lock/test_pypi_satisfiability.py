@@ -132,13 +132,14 @@ def test_other_indexes(tmp_path: Path, new: str, expected: str) -> None:
     "bent",
     [
         (INDEX, 'index-url = "https://user:pw@pypi.example.org/simple/"'),
+        (INDEX, 'index-url = "HTTPS://PyPI.example.org:443/simple"'),
         ("[pypi-options]", "[workspace.pypi-options]"),
         (
             "[pypi-options]",
             '[workspace.pypi-options]\nindex-url = "https://other.example.org"\n[pypi-options]',
         ),
     ],
-    ids=["a secret, a slash", "of the workspace", "a feature's own wins"],
+    ids=["a secret, a slash", "capitals, a port", "of the workspace", "a feature's own wins"],
 )
 def test_the_same_index(tmp_path: Path, bent: tuple[str, str]) -> None:
     assert findings(tmp_path, *bent) == ()

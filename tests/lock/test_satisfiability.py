@@ -142,6 +142,21 @@ def test_a_secret_in_a_channel_is_no_difference_and_is_not_shown(findings: Bend)
     assert findings("rich-platforms", '"conda-forge"', f'"{url}"') == ()
 
 
+@pytest.mark.parametrize("port", ["", ":443"])
+def test_a_host_in_capitals_and_its_default_port_are_no_difference(
+    findings: Bend, port: str
+) -> None:
+    url = f"HTTPS://Conda.Anaconda.ORG{port}/conda-forge"
+    assert findings("rich-platforms", '"conda-forge"', f'"{url}"') == ()
+
+
+@pytest.mark.parametrize("rest", [":80/conda-forge", ":4430/conda-forge", "/Conda-Forge"])
+def test_another_port_and_a_path_in_capitals_are_another_channel(findings: Bend, rest: str) -> None:
+    url = f"https://conda.anaconda.org{rest}"
+    (finding,) = findings("no-payload", '"conda-forge"', f'"{url}"')
+    assert f"expected  {url}\n" in finding
+
+
 def test_a_secret_in_a_wrong_channel_is_not_shown(findings: Bend) -> None:
     url = "https://user:pw@conda.anaconda.org/t/TOKEN/other"
     (finding,) = findings("no-payload", '"conda-forge"', f'"{url}"')
