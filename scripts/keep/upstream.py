@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Final
 
+from scripts.channel.digest_cache import DigestCache
+from scripts.channel.inventory import ArtifactStatus, check_artifacts
 from scripts.core.artifact import Artifact
 from scripts.core.channel_url import channel_base_url
 from scripts.core.child_process import quoted
@@ -21,7 +23,6 @@ from scripts.core.record import Record
 from scripts.core.redact import printable, redact, without_secrets
 from scripts.core.report import Line, Report, counted, to_json
 from scripts.core.subdir import NOARCH
-from scripts.fetch.sizes import read_sizes
 from scripts.fetch.stage import router_of
 from scripts.index.compare import differences, normalise_specs
 from scripts.keep.upstream_client import (
@@ -142,7 +143,7 @@ def upstream(
         outcomes = (
             *_channel_outcomes(conda, records, selection.lock_version),
             *_page_outcomes(client, pypi, pages),
-            *_file_outcomes(client, direct, read_sizes(workspace.place.sizes)),
+            *_file_outcomes(client, direct, _mirrored_sizes(workspace, direct)),
         )
         if is_whole and not any(isinstance(each, NotAsked) for each in outcomes):
             client.forget_unused()
@@ -266,19 +267,29 @@ def _page_outcomes(
                 yield _finding(Drift.YANKED, each, reason=printable(yanked) or None)
 
 
+def _mirrored_sizes(
+    workspace: Workspace, artifacts: Sequence[Artifact]
+) -> Mapping[PurePosixPath, int]:
+    """Return the sizes in bytes of those that the mirror has as they were locked, or first seen."""
+    place = workspace.place
+    found = check_artifacts(place.folder, artifacts, DigestCache(place.digests, writes=False))
+    right = (each.path for each in found if each.status is ArtifactStatus.RIGHT)
+    return {path: (place.folder / path).stat().st_size for path in right}
+
+
 def _file_outcomes(
-    client: UpstreamClient, artifacts: Sequence[Artifact], sizes: Mapping[str, int]
+    client: UpstreamClient, artifacts: Sequence[Artifact], sizes: Mapping[PurePosixPath, int]
 ) -> Iterator[Outcome]:
     """Ask for the files that are of no channel and no index (HEAD).
 
-    A size tells other bytes, where the lock has one or, in `sizes`, the server has told one.
+    A size tells other bytes, where the lock has one or, in `sizes`, the mirror.
     """
     places: dict[str, list[Artifact]] = {}  # a URL may have two, and is asked for once
     for each in artifacts:
         places.setdefault(each.urls[0], []).append(each)
     for url, size in ask_all(client.size_of, places).items():
-        first, digest = places[url][0], places[url][0].record.digest
-        before = first.size or (sizes.get(digest.hex) if digest else None)
+        first = places[url][0]
+        before = first.size or sizes.get(first.path)
         if not isinstance(size, DownloadError):
             if None not in (before, size) and before != size:
                 change = FieldChange(field="size", locked=str(before), upstream=str(size))

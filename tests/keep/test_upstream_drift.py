@@ -787,6 +787,24 @@ def test_a_direct_url_is_asked_by_head(world: World) -> None:
     ]
 
 
+def test_a_direct_url_without_a_size_is_compared_with_the_mirror(world: World) -> None:
+    """Control: a file of the mirror that is not the locked one tells nothing."""
+    direct = TinyWheel(name="d1").write(world.upstream.folder / "direct")
+    location = f"{world.upstream.url}/direct/{direct.path.name}#sha256={direct.sha256}"
+    world.lock(PypiRow(written=direct, index=None, url=location))
+    host = f"127.0.0.1_{world.upstream.port}"
+    mirrored = world.root / "local-channel" / "_pypi" / "files" / host / "direct" / direct.path.name
+    mirrored.parent.mkdir(parents=True)
+    shutil.copyfile(direct.path, mirrored)
+    assert world.document(code=ExitCode.OK)["re-uploaded"] == []
+    direct.path.write_bytes(b"other")
+    (found,) = world.document(code=ExitCode.FINDINGS)["re-uploaded"]
+    assert found["name"] == "d1"
+    assert found["changes"] == [{"field": "size", "locked": str(direct.size), "upstream": "5"}]
+    mirrored.write_bytes(b"damaged")
+    assert world.document(code=ExitCode.OK)["re-uploaded"] == []
+
+
 @pytest.mark.parametrize("code", [403, 405, 501])
 def test_who_takes_no_head_is_asked_by_get(
     world: World, monkeypatch: pytest.MonkeyPatch, code: int
