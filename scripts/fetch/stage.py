@@ -318,7 +318,12 @@ def _problem(failed: FailedDownload, again: str) -> Problem:
     """Make the problem of a failed download."""
     error, path = failed.error, failed.artifact.path
     source = error.source or failed.artifact.urls[0]
-    return error.problem(path, source, again, ("from", redact(source)), resumes=True)
+    problem = error.problem(path, source, again, ("from", redact(source)), resumes=True)
+    if problem.help is None or not failed.artifact.is_named_by_manifest:
+        return problem
+    from scripts.network.errors import ANOTHER_FILE, UPDATE
+
+    return dataclasses.replace(problem, help=problem.help.replace(UPDATE, ANOTHER_FILE))
 
 
 def _replaced_line(artifact: Artifact, actual: str) -> str:

@@ -51,7 +51,7 @@ from scripts.lock.select import (
     locks_by_path,
 )
 from scripts.network.documents import ABSENT
-from scripts.network.errors import IF_PRIVATE, DownloadError, ErrorKind
+from scripts.network.errors import ANOTHER_FILE, IF_PRIVATE, DownloadError, ErrorKind
 from scripts.network.http import ask_all
 from scripts.network.retry import RetryPolicy
 from scripts.verify.plan import plan_sets
@@ -382,9 +382,11 @@ def _problems(
     selection: Selection, findings: Mapping[Drift, Iterable[DriftFinding]]
 ) -> Iterator[Problem]:
     by_path = locks_by_path(selection)
+    named = {each.path for each in selection.artifacts if each.is_named_by_manifest}
     for each in (*findings[Drift.WITHDRAWN], *findings[Drift.REUPLOADED]):
         locks = by_path[each.path]
-        update, details = _update_of(locks), [("from", each.source)]
+        update = ANOTHER_FILE if each.path in named else _update_of(locks)
+        details = [("from", each.source)]
         if len(selection.locks) > 1:
             details.append(("locked in", ", ".join(lock.label for lock in locks)))
         message = "is withdrawn: upstream no longer has it"

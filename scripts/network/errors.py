@@ -17,6 +17,9 @@ from scripts.core.redact import redact, without_secrets
 _GIVE_CREDENTIALS: Final = "give credentials: `pixi auth login HOST --token TOKEN`, or netrc"
 IF_PRIVATE: Final = f"; or, if it is private, {_GIVE_CREDENTIALS}"
 """What a help says beside all else, where 404 may hide what is there."""
+UPDATE: Final = "`pixi run update-mirror`"
+ANOTHER_FILE: Final = "`pixi lock` (with another URL, path or digest in the manifest)"
+"""What helps in place of `UPDATE` with a file that a manifest names."""
 
 
 @unique
@@ -92,7 +95,7 @@ class ErrorKind(Enum):
         " manifest, then `pixi lock`; in `[mirrors]`, `locks` or --mirror; else only its keeper can"
         " let you have it"
     )
-    GONE = f"`pixi run update-mirror` moves on from what is no longer there{IF_PRIVATE}"
+    GONE = f"{UPDATE} moves on from what is no longer there{IF_PRIVATE}"
     GONE_FROM_MIRROR = (
         "has that mirror this channel, at this URL? `pixi config edit`; what the channel itself no"
         " longer has, `pixi run update-mirror` moves on from"
@@ -114,7 +117,8 @@ class ErrorKind(Enum):
     )
     NOT_FIRST_SEEN = (
         "nothing was kept; if upstream may replace the file, take its row out of that list and"
-        " {rerun}; a `#sha256=…` behind the URL in the manifest pins it"
+        " {rerun}; what pins it in the manifest is a `#sha256=…` behind its URL, or, of a conda"
+        ' package, `sha256 = "…"` beside it'
     )
     CONTENT_ENCODING = (
         "nothing was kept; the server's keeper has to send archives without Content-Encoding, or"

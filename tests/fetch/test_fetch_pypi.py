@@ -370,6 +370,42 @@ def test_a_file_beside_the_lock_that_changed_is_fetched_anew(
     assert not (world.state / "state" / "first-seen.json").exists()
 
 
+def test_no_update_moves_on_from_a_file_that_the_manifest_names(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Gone, or another one by now. Control: the row of an index."""
+    beside = TinyWheel(name="beside").write(world.root / "wheels")
+    gone, other, indexed = (world.write(TinyWheel(name=each)) for each in ("gone", "other", "row"))
+    direct = (
+        PypiRow(written=each, index=None, url=f"{world.url(each)}#sha256={each.sha256}")
+        for each in (gone, other)
+    )
+    path = PypiRow(written=beside, index=None, url=f"./wheels/{beside.path.name}")
+    url = f"{world.upstream.url}/pkgs/lone-1.0-0.conda"
+    lines = (f"sha256: {'0' * 64}", "channel: null", "subdir: noarch")
+    lone = RawRow(key="conda", location=url, lines=lines)
+    world.lock(*direct, path, lone, world.row(indexed))
+    for each in (beside, gone, indexed):
+        each.path.unlink()
+    other.path.write_bytes(b"other")
+    assert world.fetch() == ExitCode.USAGE
+    found = capsys.readouterr().err.split("error: ")[1:]
+    helps = {x.partition("  from ")[2].splitlines()[0].strip(): x.splitlines()[-1] for x in found}
+    another = "`pixi lock` (with another URL, path or digest in the manifest)"
+    private = "; or, if it is private, give credentials: `pixi auth login HOST --token TOKEN`,"
+    moves_on = f"moves on from what is no longer there{private} or netrc"
+    wrong = f"nothing was kept; run `pixi run fetch` again, or {another} if the channel replaced"
+    assert helps == {
+        f"./wheels/{beside.path.name}": (
+            f"help: put it back there, or lock what is there now: {another}"
+        ),
+        f"{world.url(gone)}#sha256={gone.sha256}": f"help: {another} {moves_on}",
+        f"{world.url(other)}#sha256={other.sha256}": f"help: {wrong} the file",
+        url: f"help: {another} {moves_on}",
+        world.url(indexed): f"help: `pixi run update-mirror` {moves_on}",
+    }
+
+
 # Rows without a digest.
 
 
@@ -421,7 +457,8 @@ def test_what_is_first_seen_is_compared_ever_after(
         f"  list      {seen}\n"
         f"  from      {world.url(written)}#egg=one\n"
         "help: nothing was kept; if upstream may replace the file, take its row out of that list"
-        " and run `pixi run fetch` again; a `#sha256=…` behind the URL in the manifest pins it\n"
+        " and run `pixi run fetch` again; what pins it in the manifest is a `#sha256=…` behind its"
+        ' URL, or, of a conda package, `sha256 = "…"` beside it\n'
     )
     assert world.files() == {}
     # As the help says.

@@ -779,6 +779,11 @@ def test_a_direct_url_is_asked_by_head(world: World) -> None:
         [{"field": "size", "locked": str(lone.size), "upstream": "5"}]
     ]
     assert document["of-this-machine"] == [own_path]
+    another = "`pixi lock` (with another URL, path or digest in the manifest)"
+    assert sorted(each["help"] for each in document["problems"]) == [
+        f"{another} moves on; what is in the mirror stays as it is",
+        f"ask its keeper why; {another} locks what is there now",
+    ]
     world.upstream.always("/direct/*", status(503))
     document = world.document(code=ExitCode.NETWORK)
     assert [each["url"] for each in document["not-asked"]] == [
