@@ -190,15 +190,16 @@ class Download:
         for chunk in body.chunks:
             if self.context.stop.is_set():
                 raise StoppedError
-            wanted = chunk if whole is None else chunk[: whole - part.size]
-            if part.size + len(wanted) > limit:
+            wanted = chunk[: limit - part.size]
+            part.write(wanted)
+            self.received = part.size
+            digest = None if whole is None else self.artifact.digest
+            if len(wanted) < len(chunk) and (digest is None or part.hex != digest.hex):
                 part.restart()
                 text = "longer than pixi.lock says" if size else "far too long"
                 sizes = mismatch(f"at most {limit} bytes", "more")
                 wrong = DownloadError(ErrorKind.WRONG_BYTES, text, sizes)
                 raise web_page_error() if body.is_page else wrong
-            part.write(wanted)
-            self.received = part.size
             if part.size == whole:
                 return  # whatever Content-Length promised; the digest judges
 

@@ -199,7 +199,7 @@ LASTING: dict[str, tuple[Reply, ErrorKind, str, int]] = {
     "endless": (
         Reply(body=b"*", has_length=False, endless=True),
         ErrorKind.WRONG_BYTES,
-        "sha256 differs from pixi.lock",
+        "longer than pixi.lock says",
         2,
     ),
     "another length": (
@@ -339,6 +339,22 @@ def test_a_connection_is_used_again_unless_more_may_come(
     context.client.close()
     assert len(world.upstream.requests) == 3
     assert len(connections) == (3 if too_long else 1)
+
+
+def test_of_a_longer_file_no_sha256_is_told(world: World) -> None:
+    """That of its beginning is of no file. Control: other bytes of the same size."""
+    file = world.upstream.folder / "ch" / "noarch" / NAME
+    file.write_bytes(b"other" + world.data)
+    with pytest.raises(DownloadError) as caught:
+        world.download()
+    sizes = ("expected", f"at most {len(world.data)} bytes"), ("actual", "more")
+    assert (caught.value.text, caught.value.details) == ("longer than pixi.lock says", sizes)
+    file.write_bytes(other := b"other" + world.data[5:])
+    with pytest.raises(DownloadError) as caught:
+        world.download()
+    assert caught.value.text == "sha256 differs from pixi.lock"
+    assert caught.value.details[1] == ("actual", hashlib.sha256(other).hexdigest())
+    assert_nothing_placed(world)
 
 
 def test_without_a_digest_a_longer_body_is_refused(world: World) -> None:
