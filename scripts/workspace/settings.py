@@ -252,7 +252,7 @@ class Settings:
         _flag,
         default=False,
         metavar="",
-        tasks="doctor fetch locks mirror plan upstream verify",
+        tasks="fetch locks mirror plan upstream verify",
         help="take artifacts for which the lock has no digest",
     )
     grace: timedelta = _setting(  # noqa: RUF009

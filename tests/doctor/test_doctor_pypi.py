@@ -200,7 +200,7 @@ def test_of_a_direct_url_no_update_takes_another_version(
     unhashed = PypiRow(written=newer, index=None, url=location)
     for row, said in ((of_index, update), (hashed, write), (unhashed, write)):
         _lock_alone(pypi_world, row)
-        code, _, err = _ask(pypi_world, url, capsys, "--allow-unhashed")
+        code, _, err = _ask(pypi_world, url, capsys)
         assert code == 1
         assert f"it has     {pypi_world.path('direct')}" in err
         assert (said in err, update in err) == (True, said == update)
@@ -217,7 +217,7 @@ def test_a_direct_url_with_more_than_a_path_is_none_to_be_led_from(
         location = f"{DIRECT}{direct.path.name}{said}"
         _lock_alone(pypi_world, PypiRow(written=direct, index=None, url=location))
         _configure(pypi_world, _lines(url))
-        found, _, err = _ask(pypi_world, url, capsys, "--allow-unhashed")
+        found, _, err = _ask(pypi_world, url, capsys)
         assert found == code
     assert ": nothing can lead pixi from this location to the mirror\n" in err
     assert f"  mirror     {url}/{pypi_world.path('direct')}\n" in err
@@ -263,15 +263,6 @@ def test_unhashed_rows_are_compared_by_name(
     _lock_alone(pypi_world, unhashed)
     _configure(pypi_world, _lines(url))
     code, out, err = _ask(pypi_world, url, capsys)
-    assert (code, out.splitlines()[0]) == (1, "no: 1 package not in the mirror")
-    assert err.endswith(
-        "error: tiny-direct 1.0: is not in the mirror: a PyPI package of which the lock has no hash"
-        " (allow-unhashed takes it)\n"
-        f"  from       {unhashed.file_url}\n"
-        f"  needed by  default/{here}\n"
-        "help: --allow-incomplete pypi, if the consumer has it from elsewhere\n"
-    )
-    code, out, err = _ask(pypi_world, url, capsys, "--allow-unhashed")
     assert (code, out.splitlines()[0]) == (0, "yes"), err
     assert (
         "compared by name alone, since the lock or the mirror says no more: 1" in out.splitlines()
@@ -279,7 +270,7 @@ def test_unhashed_rows_are_compared_by_name(
     # Control: a name that no page has.
     other = f"{DIRECT}tiny_direct-2.0-py3-none-any.whl"
     _lock_alone(pypi_world, PypiRow(written=wheel, index=None, url=other))
-    code, out, _ = _ask(pypi_world, url, capsys, "--allow-unhashed")
+    code, out, _ = _ask(pypi_world, url, capsys)
     assert (code, out.splitlines()[0]) == (1, "no: 1 of 1 artifact missing")
 
 
