@@ -51,7 +51,7 @@ from scripts.lock.select import (
     locks_by_path,
 )
 from scripts.network.documents import ABSENT
-from scripts.network.errors import ANOTHER_FILE, IF_PRIVATE, DownloadError, ErrorKind
+from scripts.network.errors import ANOTHER_FILE, IF_PRIVATE, DownloadError
 from scripts.network.http import ask_all
 from scripts.network.retry import RetryPolicy
 from scripts.verify.plan import plan_sets
@@ -410,7 +410,7 @@ def _not_asked_problem(each: NotAsked) -> Problem:
     if each.error.kind in ABSENT:
         message = f"{lead}there is nothing of a channel or an index there"
         help_line = "is that still its URL? correct it in the manifest or in `[mirrors]`"
-        if each.error.kind is ErrorKind.GONE:
+        if IF_PRIVATE in (problem.help or ""):
             help_line += IF_PRIVATE
         return replace(problem, message=message, code=ExitCode.USAGE, help=help_line)
     if problem.code is ExitCode.FINDINGS:  # what came is a portal's page, or cut off

@@ -160,9 +160,9 @@ class ErrorKind(Enum):
         fewer = ", or with fewer downloads at once: --jobs 2" if resumes else ""
         rerun, (scheme, bucket, *_) = f"run `{again}` again", urlsplit(url)
         proxy = "http_proxy" if scheme == "http" else "HTTPS_PROXY"
-        return self.value.format(
-            rerun=rerun, resumed=resumed, fewer=fewer, bucket=bucket, proxy=proxy
-        )
+        # A bucket tells who may not look into it 403.
+        text = self.value.removesuffix(IF_PRIVATE) if scheme == "s3" else self.value
+        return text.format(rerun=rerun, resumed=resumed, fewer=fewer, bucket=bucket, proxy=proxy)
 
 
 # What came is not what the lock names.

@@ -324,6 +324,11 @@ def test_a_bucket_that_nothing_is_set_for(
     credentials.write_text(json.dumps({"s3://bkt": {"S3Credentials": keys}}), encoding="utf-8")
     assert lone.fetch(S3) == (0, "")
     shutil.rmtree(lone.root / "local-channel")
+    upstream.once("*", status(404))  # no login helps: who may not look is told 403
+    code, err = lone.fetch(S3)
+    assert code == 1
+    help_line = "`pixi run update-mirror` moves on from what is no longer there"
+    assert err.endswith(f"\nhelp: {help_line}\n")
     upstream.always("*", status(503))
     code, err = lone.fetch(S3)
     assert code == 3

@@ -851,6 +851,16 @@ def test_a_direct_url_of_a_bucket_is_downloaded(
     lone.path.unlink()
     document = world.document(code=ExitCode.FINDINGS)
     assert [each["name"] for each in document["withdrawn"]] == ["lone"]
+    # A channel that is gone from there; the control is one of a server.
+    where = "is that still its URL? correct it in the manifest or in `[mirrors]`"
+    private = "; or, if it is private, give credentials: `pixi auth login HOST --token TOKEN`,"
+    for channel, more in (
+        ("s3://bkt/ch", ""),
+        (f"{world.upstream.url}/none", f"{private} or netrc"),
+    ):
+        world.lock(LockRow(written=lone, channel=channel))
+        (problem,) = world.document(code=ExitCode.USAGE)["problems"]
+        assert problem["help"] == f"{where}{more}"
 
 
 @pytest.mark.parametrize(("path", "file"), [("flat", "flat/index.html"), ("f.html", "f.html")])
