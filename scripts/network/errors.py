@@ -67,7 +67,8 @@ class ErrorKind(Enum):
     )
     PLACEHOLDER = (
         "take it out of the URL in the manifest, then `pixi lock`; what it stands for is given"
-        " apart: `pixi auth login HOST --conda-token TOKEN`, or netrc"
+        " apart: `pixi auth login HOST --username USER --password PASSWORD`, a token"
+        " by `--conda-token TOKEN`, or netrc"
     )
     TLS_NOT_TURNED_OFF = "take py-rattler 0.28 or newer, or `pixi config unset tls-no-verify`"
     S3_OPTIONS = (

@@ -266,7 +266,8 @@ def test_a_placeholder_in_the_url(
     )
     assert err.splitlines()[-1] == (
         "help: take it out of the URL in the manifest, then `pixi lock`; what it stands for is"
-        " given apart: `pixi auth login HOST --conda-token TOKEN`, or netrc"
+        " given apart: `pixi auth login HOST --username USER --password PASSWORD`, a token"
+        " by `--conda-token TOKEN`, or netrc"
     )
     assert upstream.requests == []
     if placeholder == "****":  # the control: a password that ends so
