@@ -85,8 +85,7 @@ def doctor(
     """
     path = absolute(lock_path / "pixi.lock" if os.path.isdir(lock_path) else lock_path)  # noqa: PTH112
     lock, root = read_lock(path), path.parent  # absolute, as pixi writes file locations
-    settings = override(settings_beside(path), overrides)
-    settings = replace(settings, allow_unhashed=True)  # compared by name, which is said
+    settings = replace(override(settings_beside(path), overrides), allow_unhashed=True)
     environments = choose_environments(lock, settings)
     left_out = _left_out(lock, settings)
     config = read_pixi_config(root, os.environ)
