@@ -1,7 +1,8 @@
-"""Channel base URLs (CEP 26) and the folder each gets in a mirror."""
+"""Channel base URLs (CEP 26), how URLs compare, and the folder each channel gets in a mirror."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from typing import Final
@@ -11,6 +12,7 @@ from scripts.core.redact import without_secrets
 
 ANACONDA: Final = "https://conda.anaconda.org"
 _HOST: Final = ANACONDA.partition("://")[2]
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 PYPI_FOLDER: Final = "_pypi"  # below the channel folder: no channel's name
 _ODD: Final = re.compile(r"[^A-Za-z0-9_.+~=@-]")
 # Versions have `!` in them, and a direct URL's copy `#sha256=…`.
@@ -38,6 +40,25 @@ def channel_base_url(text: str) -> str:
     if text.startswith(("/", "./", "..", "~", "\\\\")) or re.match(r"[A-Za-z]:[\\/]", text):
         return text
     return f"{ANACONDA}/{text}"
+
+
+@functools.lru_cache(maxsize=1024)  # asked several times for each artifact
+def origin(url: str) -> str:
+    """Return scheme, host and port, without user and password, as rattler's URLs compare.
+
+    A name in letters of other scripts is written as DNS has it.
+    """
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    default = DEFAULT_PORTS.get(parts.scheme)
+    host = parts.netloc.rpartition("@")[2].lower()
+    if not host.isascii():
+        with contextlib.suppress(UnicodeError):  # no name, then
+            host = host.encode("idna").decode()
+    return f"{parts.scheme}://{host.rpartition(':')[0] if port and port == default else host}"
 
 
 @functools.lru_cache(maxsize=256)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scripts.core.channel_paths import Layout
-from scripts.core.channel_url import ANACONDA
+from scripts.core.channel_url import ANACONDA, origin
 from scripts.core.child_process import describe_exit, program_error, run_program
 from scripts.core.errors import MirrorError, Problem, finding_problem
 from scripts.core.redact import redact, without_secrets
@@ -26,7 +26,6 @@ from scripts.lock.location import is_path
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import every_channel
 from scripts.network.auth import own_credential
-from scripts.network.mirrors import origin
 from scripts.verify.findings import Client
 from scripts.verify.install.clients import find_program
 

@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from scripts.channel.state import read_channel_state
 from scripts.core.channel_paths import Layout, channel_paths, folder_of_channel
+from scripts.core.channel_url import origin
 from scripts.core.errors import ExitCode, MirrorError, usage_error
 from scripts.core.files import disk_errors, is_dir, not_readable, read_regular
 from scripts.core.record import PypiRecord, Record
@@ -38,7 +39,6 @@ from scripts.lock.select import path_of
 from scripts.network.auth import DENIED
 from scripts.network.documents import ABSENT, Document, ask_in_turn, decoded, read_whole
 from scripts.network.errors import DownloadError, ErrorKind
-from scripts.network.mirrors import origin
 from scripts.network.retry import RetryPolicy
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import Layout
-from scripts.core.channel_url import ANACONDA
+from scripts.core.channel_url import ANACONDA, origin
 from scripts.core.child_process import quoted
 from scripts.core.errors import MirrorError, Problem, finding_problem
 from scripts.core.record import PypiRecord
@@ -30,7 +30,7 @@ from scripts.lock.pypi import is_direct, pypi_artifacts
 from scripts.lock.select import every_channel
 from scripts.network.auth import Credential, own_credential, read_credentials
 from scripts.network.configuration import PixiConfig
-from scripts.network.mirrors import Mirrors, mirror_urls, origin
+from scripts.network.mirrors import Mirrors, mirror_urls
 from scripts.verify.findings import EnvironmentPlatform
 from scripts.verify.install.mirrors import (
     channel_prefix,

@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, TypeGuard
 
 from scripts.core.artifact import Artifact
+from scripts.core.channel_url import origin
 from scripts.core.files import read_regular, write_atomically
 from scripts.fetch.plan import Plan
 from scripts.lock.location import local_path
 from scripts.network.errors import DownloadError
-from scripts.network.mirrors import origin
 from scripts.network.retry import RetryPolicy
 
 if TYPE_CHECKING:

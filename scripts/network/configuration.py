@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from scripts.core.channel_url import origin
 from scripts.core.errors import usage_error
 from scripts.core.files import read_text
 from scripts.core.redact import redact
 from scripts.core.typed_values import Table, load_toml
-from scripts.network.mirrors import Mirrors, origin, url_path
+from scripts.network.mirrors import Mirrors, url_path
 from scripts.workspace.parse import pixi_table, workspace_table
 
 _WHAT: Final = "pixi configuration"

@@ -23,6 +23,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from scripts.core.channel_url import origin
 from scripts.core.redact import redact
 from scripts.core.typed_values import parse_int
 from scripts.network.auth import DENIED
@@ -38,7 +39,6 @@ from scripts.network.errors import (
     size_error,
     web_page_error,
 )
-from scripts.network.mirrors import origin
 from scripts.network.retry import RetryPolicy
 from scripts.network.router import Route, Router
 from scripts.network.tls import Trust, make_context

@@ -8,17 +8,13 @@ the path goes along, as in pixi: a mirror that stands in for its upstream may ne
 
 from __future__ import annotations
 
-import contextlib
-import functools
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
 from urllib.parse import quote, urlsplit
 
+from scripts.core.channel_url import origin
 from scripts.core.errors import usage_error
 from scripts.core.redact import redact
-
-DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 Mirrors = tuple[tuple[str, tuple[str, ...]], ...]
 """Pairs of a URL prefix and its replacements in order, each ending in a slash."""
@@ -73,22 +69,3 @@ def _joined(mirror: str, rest: str, url: str) -> str:
 def url_path(url: str) -> str:
     """Return the path of a URL as rattler's URLs have it; what is encoded stays so."""
     return quote(urlsplit(url).path, safe="!$%&'()*+,/:;=@[]^|") or "/"
-
-
-@functools.lru_cache(maxsize=1024)  # asked several times for each artifact
-def origin(url: str) -> str:
-    """Return scheme, host and port, without user and password, as rattler's URLs compare.
-
-    A name in letters of other scripts is written as DNS has it.
-    """
-    parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    default = DEFAULT_PORTS.get(parts.scheme)
-    host = parts.netloc.rpartition("@")[2].lower()
-    if not host.isascii():
-        with contextlib.suppress(UnicodeError):  # no name, then
-            host = host.encode("idna").decode()
-    return f"{parts.scheme}://{host.rpartition(':')[0] if port and port == default else host}"

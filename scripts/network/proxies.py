@@ -12,9 +12,9 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
+from scripts.core.channel_url import DEFAULT_PORTS
 from scripts.core.errors import usage_error
 from scripts.network.configuration import PixiConfig
-from scripts.network.mirrors import DEFAULT_PORTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

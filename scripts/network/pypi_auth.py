@@ -17,10 +17,10 @@ from itertools import takewhile
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from scripts.core.channel_url import origin
 from scripts.core.child_process import run_program
 from scripts.core.redact import without_secrets
 from scripts.network.auth import Credential, basic
-from scripts.network.mirrors import origin
 
 _PROGRAM: Final = "keyring"
 _TIMEOUT: Final = 60.0  # seconds; it may ask a server of its own

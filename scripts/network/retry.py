@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from scripts.core.channel_url import origin
 from scripts.network.errors import LOCAL, OF_THE_NETWORK, OF_THE_SERVER, UNREACHABLE, DownloadError
-from scripts.network.mirrors import origin
 
 MOST_WRONG: Final = 2
 """Wrong bytes that come twice are what the server has; asking on would only cost time."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from scripts.core.channel_url import DEFAULT_PORTS, origin
 from scripts.core.console import Console
 from scripts.core.redact import redact
 from scripts.network.auth import (
@@ -21,7 +22,7 @@ from scripts.network.configuration import (
     parse_manifest_s3_options,
     read_pixi_config,
 )
-from scripts.network.mirrors import DEFAULT_PORTS, mirror_rule, mirror_urls, origin
+from scripts.network.mirrors import mirror_rule, mirror_urls
 from scripts.network.proxies import choose_proxies
 from scripts.network.pypi_auth import IndexCredentials
 from scripts.network.rattler import RattlerClient

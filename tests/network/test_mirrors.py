@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripts.core.channel_url import origin
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.network.configuration import parse_pixi_config
-from scripts.network.mirrors import Mirrors, mirror_urls, origin
+from scripts.network.mirrors import Mirrors, mirror_urls
 from tests.support.replies import Reply
 from tests.support.upstream import Upstream
 
