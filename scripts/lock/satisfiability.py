@@ -7,21 +7,22 @@ For machines without pixi, which can only use a lock or refuse it. Checked is wh
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any, Final
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
-from scripts.core.channel_url import channel_base_url
+from scripts.core.channel_url import channel_base_url, origin
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.record import Record
 from scripts.core.redact import redact, without_secrets
 from scripts.core.report import Json, listed
-from scripts.lock.location import is_path
+from scripts.lock.location import is_path, is_sound_url
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import (
     LockedEnvironment,
@@ -56,7 +57,6 @@ _MATCHED: Final = (
     *("license", "license_family", "track_features", "flags"),
 )
 _RENEWS: Final = "pixi lock"
-_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 # Lock, environment and platform by name, a requirement, the package locked under its name.
 _Question = tuple[MirroredLock, str, str, Requirement, LockedPackage | None]
@@ -331,8 +331,8 @@ def channel_key(channel: str | None, root: PurePath) -> str:
 
 
 def _url_key(url: str) -> str:
-    """Reduce a URL to what pixi compares, and locks: host in lower case, no default port."""
-    scheme, mark, rest = without_secrets(url).partition("://")
-    host, slash, path = rest.partition("/")
-    host = host.lower().removesuffix(_DEFAULT_PORTS.get(scheme, "/"))
-    return unquote(f"{scheme}{mark}{host}{slash}{path}").rstrip("/")
+    """Reduce a URL to what pixi compares, and locks."""
+    plain = without_secrets(url)
+    if is_sound_url(plain):
+        plain = origin(plain) + posixpath.normpath(urlsplit(plain).path or "/")
+    return unquote(plain).rstrip("/")

@@ -150,6 +150,24 @@ def test_a_host_in_capitals_and_its_default_port_are_no_difference(
     assert findings("rich-platforms", '"conda-forge"', f'"{url}"') == ()
 
 
+@pytest.mark.parametrize("rest", ["/conda-forge/", "/x/../conda-forge", "/./conda-forge"])
+def test_a_host_in_another_script_is_locked_as_dns_has_it(tmp_path: Path, rest: str) -> None:
+    shutil.copytree(CASES / "rich-platforms", tmp_path / "w")
+    for name, old, new in (
+        ("pixi.toml", '"conda-forge"', f'"https://München.example{rest}"'),
+        ("pixi.lock", "https://conda.anaconda.org/", "https://xn--mnchen-3ya.example/"),
+    ):
+        file = tmp_path / "w" / name
+        file.write_text(file.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    assert check(tmp_path / "w") == ()
+
+
+@pytest.mark.parametrize("url", ["https://[bad/x", "http://h:99999/x", "http://℀/x"])
+def test_what_is_no_url_is_another_channel(findings: Bend, url: str) -> None:
+    (finding,) = findings("no-payload", '"conda-forge"', f'"{url}"')
+    assert f"expected  {url}\n" in finding
+
+
 @pytest.mark.parametrize("rest", [":80/conda-forge", ":4430/conda-forge", "/Conda-Forge"])
 def test_another_port_and_a_path_in_capitals_are_another_channel(findings: Bend, rest: str) -> None:
     url = f"https://conda.anaconda.org{rest}"
