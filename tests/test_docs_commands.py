@@ -24,6 +24,8 @@ from typing import Final
 
 import pytest
 
+from scripts.verify.findings import Client
+from scripts.verify.install.clients import find_program
 from tests.support.mirrors import make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.pipelines import Repository
@@ -32,6 +34,7 @@ from tests.support.servers import served
 from tests.support.standin import CHANNEL, SUBDIRS, index, payload, pixi_with_stand_in
 from tests.support.template import ROOT, copy_template, documents
 from tests.support.upstream import Upstream
+from tests.support.wheels import PypiRow, TinyWheel
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the commands are for a shell of POSIX")
 
@@ -337,15 +340,19 @@ def test_any_web_server_will_do(consumer: Reader) -> None:
     assert server.returncode == 0
 
 
-@pytest.mark.needs_nginx
-def test_nginx_will_do(consumer: Reader, tmp_path: Path) -> None:
-    """With the lines that the document has, but for the port and the folder."""
-    folder = consumer.folder / "local-channel"
+def _nginx_lines() -> str:
+    """What the document has in `server`, but for the port and the folder."""
     text = (ROOT / _CONSUMERS).read_text(encoding="utf-8")
     (block,) = re.findall(r"^```\nserver \{\n(.*?)^\}\n```$", text, re.DOTALL | re.MULTILINE)
     listen, _, root, *more = block.splitlines()
     assert (listen.strip(), root.strip()) == ("listen 8000;", "root /srv/local-channel;")
-    with served(folder, "nginx", tmp_path, more="".join(more)) as url:
+    return "".join(more)
+
+
+@pytest.mark.needs_nginx
+def test_nginx_will_do(consumer: Reader, tmp_path: Path) -> None:
+    folder = consumer.folder / "local-channel"
+    with served(folder, "nginx", tmp_path, more=_nginx_lines()) as url:
         for name, caching in (
             ("noarch/repodata.json", "no-cache"),
             ("noarch/pandas-3.0.0-0.conda", None),
@@ -353,6 +360,35 @@ def test_nginx_will_do(consumer: Reader, tmp_path: Path) -> None:
             with urllib.request.urlopen(f"{url}/{name}") as opened:
                 assert opened.read() == (folder / name).read_bytes()
                 assert opened.headers["Cache-Control"] == caching
+
+
+@pytest.mark.needs_nginx
+@pytest.mark.parametrize("is_said", [True, False])
+def test_uv_sees_an_update_at_once_by_nginx(tmp_path: Path, *, is_said: bool) -> None:
+    """Where it has read the page already, a week after that was written; with the document's lines.
+
+    The control: with none of them it does not ask for the page again.
+    """
+    uv = find_program(Client.UV, os.environ)
+    if uv is None:
+        pytest.skip("the program uv is not there")
+    versions = (TinyWheel(name="tiny", version=each) for each in ("1.0", "2.0"))
+    old, new = (PypiRow(written=each.write(tmp_path)) for each in versions)
+    made = make_mirror(tmp_path / "mirror")
+    (tmp_path / "in.txt").write_text("tiny")
+    command = [str(uv), "pip", "compile", "--no-config", "--no-header", "--no-annotate", "in.txt"]
+    command += ["--cache-dir", str(tmp_path / "cache"), "--index-url"]
+    made.folder.mkdir()
+    with served(made.folder, "nginx", tmp_path, more=_nginx_lines() if is_said else "") as url:
+        seen = []
+        for rows_of_lock in ([old], [old, new]):
+            made.lock(rows_of_lock)
+            made.index()
+            for page in made.folder.rglob("index.html"):
+                os.utime(page, (time.time() - 7 * 86400,) * 2)
+            run = [*command, f"{url}/_pypi/index"]
+            seen.append(subprocess.run(run, cwd=tmp_path, capture_output=True, check=True).stdout)
+    assert seen == [b"tiny==1.0\n", b"tiny==2.0\n" if is_said else b"tiny==1.0\n"]
 
 
 def _get(url: str, server: subprocess.Popen[bytes]) -> bytes:
