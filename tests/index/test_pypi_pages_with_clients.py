@@ -125,6 +125,14 @@ def test_uv_installs_from_it(index_url: str, tmp_path: Path) -> None:
     assert "tiny_direct-1.0.dist-info" in names
 
 
+def test_uv_takes_nothing_where_a_date_is_set(index_url: str, tmp_path: Path) -> None:
+    """As docs/pypi.md says; the control is the test before."""
+    options = ("--exclude-newer", "2099-01-01", "tiny-direct")
+    result = install_with_uv(index_url, tmp_path / "there", *options)
+    assert result.returncode == 1
+    assert "there are no versions of tiny-direct" in result.stderr
+
+
 def test_uv_takes_no_other_bytes(index_url: str, mirror: Mirror, tmp_path: Path) -> None:
     [wheel] = mirror.folder.rglob("tiny_direct-1.0-py3-none-any.whl")
     wheel.write_bytes(TinyWheel(name="tiny-direct", files=(("evil.py", b""),)).data)
