@@ -15,6 +15,7 @@ from scripts.core.redact import redact
 from scripts.core.report import counted, listed
 from scripts.core.subdir import NOARCH
 from scripts.doctor.mirror import Mirror, is_own_file
+from scripts.index.pypi_pages import INDEX
 from scripts.lock.location import is_remote, keeps_path, url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages, locked_packages
 from scripts.lock.pypi import is_direct, keeps_name
@@ -49,6 +50,11 @@ _DIRECT_URL: Final = (
     " place of the manifest's `url`, which `pixi update` keeps, then `pixi lock`"
 )
 _MIRROR: Final = "its keeper mirrors this lock: `pixi run mirror`"
+_ADD: Final = "its keeper adds it: `pixi add`, then `pixi run mirror`"
+_NO_PYPI: Final = (
+    f"{_MIRROR}, where `pypi` is not false; or `--no-pypi --allow-incomplete pypi`, if the consumer"
+    " has them from elsewhere"
+)
 _NOT_BESIDE: Final = "is a file beside the lock, which has to be copied along"
 _NAME_A_CHANNEL: Final = (
     "name a channel with a URL in `channels`, and in place of a package's own `url` the mirror's,"
@@ -216,7 +222,9 @@ def _finding(
             help_ = f"{either}, or its keeper runs `pixi run mirror`"
         case Availability.MISSING:
             message = "is not in the mirror"
-            help_ = "its keeper adds it: `pixi add`, then `pixi run mirror`"
+            has_no_pages = isinstance(package, PypiRecord) and not mirror.has_pages
+            help_ = _NO_PYPI if has_no_pages else _ADD
+            details = [("no pages at", mirror.url_of(INDEX))] if has_no_pages else []
             if near := [*map(str, _near_misses(verdict, mirror, named))]:
                 details = [("it has", listed(near, _SHOWN, where=""))]
                 update = f"`pixi update {package.name}` takes what the mirror has, once pixi is led"

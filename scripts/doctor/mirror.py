@@ -96,6 +96,8 @@ class Mirror:
     others: tuple[PurePosixPath, ...] = ()
     pypi: Mapping[PurePosixPath, PypiRecord] = field(default_factory=dict)
     """What the pages say of the files of all PyPI packages looked for, by their paths."""
+    has_pages: bool = False
+    """Whether there are such pages, of whatever packages."""
 
     @property
     def is_http(self) -> bool:
@@ -272,7 +274,7 @@ def _with_pypi(mirror: Mirror, environments: Iterable[LockedEnvironment], read: 
         if page is not None:
             files = _parsed(page, functools.partial(parse_page, folder=folder))
             found |= {each.path: each.record for each in files}
-    return dataclasses.replace(mirror, pypi=found)
+    return dataclasses.replace(mirror, pypi=found, has_pages=True)
 
 
 def _subdirs(mirror: Mirror, environments: Iterable[LockedEnvironment]) -> list[PurePosixPath]:

@@ -225,7 +225,7 @@ def _notes(
     lock_version: int,
 ) -> Iterator[Line]:
     """Say what was looked at, and what was not or could not be."""
-    pages = " and its pages of PyPI packages" if mirror.pypi else ""
+    pages = " and its pages of PyPI packages" if mirror.has_pages else ""
     yield (
         f"looked at: {mirror.location.shown} ({mirror.layout}); its repodata{pages} alone,"
         " no artifact was read"

@@ -172,6 +172,32 @@ def test_rows_are_held_against_the_pages(
     ) in err
 
 
+def test_a_mirror_without_pypi_packages(
+    pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or the folder of one channel, taken for the mirror; the control has pages of others."""
+    url, here = _serve(upstream, pypi_world), pypi_world.platforms[0]
+    pages = upstream.folder / "_pypi/index"
+    row = pypi_rows(pypi_world.upstream, here)["pure"]
+    relock(pypi_world, row)
+    shutil.rmtree(pages / "tiny-pure")
+    subject = f"error: {pypi_world.path('pure')}: is not in the mirror\n"
+    needed, added = f"  needed by  default/{here}\n", "help: its keeper adds it: `pixi add`"
+    assert f"{subject}{needed}{added}" in _ask(pypi_world, url, capsys)[2]
+    shutil.rmtree(pages)
+    _, out, err = _ask(pypi_world, url, capsys)
+    assert f"({pypi_world.mirror.layout}); its repodata alone, no artifact was read" in out
+    advice = (
+        "help: its keeper mirrors this lock: `pixi run mirror`, where `pypi` is not false; or"
+        " `--no-pypi --allow-incomplete pypi`, if the consumer has them from elsewhere\n"
+    )
+    assert (
+        f"{subject}  no pages at  {url}/_pypi/index\n  needed by    default/{here}\n{advice}" in err
+    )
+    options = ("--no-pypi", "--allow-incomplete", "pypi")
+    assert "is not in the mirror" not in _ask(pypi_world, url, capsys, *options)[2]
+
+
 def test_another_version_is_named(
     pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
 ) -> None:
