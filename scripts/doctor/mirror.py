@@ -23,7 +23,7 @@ from scripts.core.files import disk_errors, is_dir, not_readable, read_regular
 from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH
-from scripts.index.pypi_pages import INDEX, PAGE_JSON, parse_page
+from scripts.index.pypi_pages import INDEX, PAGE_JSON, parse_page, parse_projects
 from scripts.index.repodata import (
     LARGEST,
     REPODATA,
@@ -266,13 +266,14 @@ def _known_layout(location: MirrorLocation) -> Layout | None:
 def _with_pypi(mirror: Mirror, environments: Iterable[LockedEnvironment], read: ReadFile) -> Mirror:
     """Add what the pages say of the PyPI packages of a lock."""
     rows = pypi_rows(environments)
-    if not rows or read(INDEX / PAGE_JSON, "page") is None:
+    listed = read(INDEX / PAGE_JSON, "page") if rows else None
+    if listed is None:
         return mirror
     found: dict[PurePosixPath, PypiRecord] = {}
-    for folder in sorted({INDEX / record.name for record in rows}):
-        page = read(folder / PAGE_JSON, "page")
+    for name in sorted(_parsed(listed, parse_projects).intersection(x.name for x in rows)):
+        page = read(INDEX / name / PAGE_JSON, "page")
         if page is not None:
-            files = _parsed(page, functools.partial(parse_page, folder=folder))
+            files = _parsed(page, functools.partial(parse_page, folder=INDEX / name))
             found |= {each.path: each.record for each in files}
     return dataclasses.replace(mirror, pypi=found, has_pages=True)
 

@@ -269,6 +269,14 @@ def parse_page(
         ) from None
 
 
+def parse_projects(data: bytes) -> frozenset[str]:
+    """Read the list of `index/`: no project that waits for its removal is in it."""
+    try:
+        return frozenset(each["name"] for each in json.loads(data)["projects"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise damaged_index(str(INDEX / PAGE_JSON), "not a list of pixi-mirror") from None
+
+
 def _path_of(url: str) -> PurePosixPath:
     return PurePosixPath(PYPI_FOLDER, unquote(url.removeprefix("../../")))
 

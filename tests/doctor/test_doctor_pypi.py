@@ -198,6 +198,25 @@ def test_a_mirror_without_pypi_packages(
     assert "is not in the mirror" not in _ask(pypi_world, url, capsys, *options)[2]
 
 
+def test_what_waits_for_its_removal_is_not_there(
+    pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though its page is, as for clients at work; the control is before `prune`."""
+    mirror, here = pypi_world.mirror, pypi_world.platforms[0]
+    own = pypi_rows(pypi_world.upstream, here)
+    relock(pypi_world, own["native"], own["pure"])
+    lock = (mirror.root / "pixi.lock").read_bytes()
+    before = _ask(pypi_world, str(pypi_world.folder), capsys)[1]
+    relock(pypi_world, own["native"])
+    assert mirror.prune() == 0
+    (mirror.root / "pixi.lock").write_bytes(lock)
+    after = _ask(pypi_world, str(pypi_world.folder), capsys)[1]
+    assert "_pypi/index/tiny-pure/index.v1_json" in mirror.waiting()
+    from_folder = "from a folder pixi takes only what was locked there"
+    assert before.splitlines()[0] == f"no: {from_folder}"
+    assert after.splitlines()[0] == f"no: 1 of 3 artifacts missing; {from_folder}"
+
+
 def test_another_version_is_named(
     pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
 ) -> None:
