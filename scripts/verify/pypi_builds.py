@@ -33,6 +33,8 @@ from scripts.workspace.model import DEFAULT_INDEX
 from scripts.workspace.settings import TABLE, IncompleteKind
 from scripts.workspace.workspace import Workspace
 
+_NO_TIMES = ("passed over", "pages without upload times, by `exclude-newer` of the manifest")
+
 
 def find_unbuildable(
     workspace: Workspace, selection: Selection, account: ChannelFiles
@@ -62,18 +64,21 @@ def find_unbuildable(
             continue
         fits = [*fitting(mirrored, python)]
         everything = find_candidates(fits, ())
-        pages = (*(each.locked.indexes or (DEFAULT_INDEX,)), *each.locked.find_links)
+        dated = each.lock.manifest is not None and each.lock.manifest.excludes_newer
+        listed = () if dated else each.locked.indexes or (DEFAULT_INDEX,)
+        pages = (*listed, *each.locked.find_links)
         indexes = frozenset(map(without_secrets, pages))
         asked = find_candidates((x for x in fits if _is_asked_for(x, indexes)), ())
         for record, needs in built.items():
             in_place, for_pixi = each.is_built_in_place(record.name), asked
+            said = () if dated and not in_place else sorted(indexes)
             if in_place:
                 for_pixi = find_candidates(each.pypi_rows, each.rows.packages)
             ways = ((True, everything), (False, for_pixi))
             for is_isolated, there in ((None, for_pixi),) if record in projects else ways:
                 for name, one in _missing(each, needs, there, python):
-                    elsewhere = [] if in_place else _elsewhere(one, fits)
-                    problem = _problem(record, name, one.text, elsewhere, sorted(indexes))
+                    elsewhere = [] if in_place or dated else _elsewhere(one, fits)
+                    problem = _problem(record, name, one.text, elsewhere, said)
                     yield is_isolated, name, problem, each.place
 
 
@@ -121,16 +126,21 @@ def _elsewhere(one: RequirementInformation, rows: Iterable[PypiRecord]) -> list[
 def _problem(
     record: PypiRecord, name: str, text: str, elsewhere: Sequence[str], indexes: Sequence[str]
 ) -> Problem:
-    """Make the finding; `elsewhere` is what the mirror has from others than these indexes."""
+    """Make the finding; `elsewhere` is what the mirror has from others than these indexes.
+
+    None of these: `exclude-newer` has pixi take nothing from a mirror's pages.
+    """
     where = f" from {' or '.join(indexes)}" if elsewhere else ""
+    where = f"{where}: in a feature whose environment is mirrored, or" if indexes else ""
     return finding_problem(
         f"{record.name} {record.version or ''}".rstrip(),
         f"cannot be built over there: {name}",
         ("requires", printable(text)),
         ("from", redact(record.location)),
         *((ELSEWHERE, each) for each in elsewhere),
-        help=f"have {name} locked{where}: in a feature whose environment is mirrored,"
-        f' or beside it with no-build-isolation = ["{record.name}"] under [pypi-options];'
+        *(() if indexes else (_NO_TIMES,)),
+        help=f"have {name} locked{where}"
+        f' beside it with no-build-isolation = ["{record.name}"] under [pypi-options];'
         f' add "{IncompleteKind.BUILD_REQUIRES}" to allow-incomplete under [{TABLE}], if nobody'
         " is to build it there",
     )

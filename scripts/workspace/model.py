@@ -149,8 +149,8 @@ class Manifest:
 
     `platforms` are those of the workspace as written; `features` hold the default one first;
     `environments` hold `default` always. `pypi_options` are those of `[workspace]`, which hold for
-    all of them. `settings` is the table `[tool.pixi-mirror]`,
-    and `has_settings` tells whether it is there.
+    all of them. `excludes_newer`: it has `exclude-newer`, so pixi takes no PyPI file of unknown
+    age. `settings` is the table `[tool.pixi-mirror]`, and `has_settings` tells whether it is there.
     """
 
     file_name: str
@@ -160,6 +160,7 @@ class Manifest:
     features: tuple[Feature, ...]
     environments: tuple[Environment, ...]
     pypi_options: PypiOptions = PypiOptions()
+    excludes_newer: bool = False
     settings: Settings
     has_settings: bool
 

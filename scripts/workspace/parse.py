@@ -80,6 +80,7 @@ def parse_manifest(text: str, *, name: str, is_own: bool = True) -> Manifest:
         features=tuple(features),
         environments=environments,
         pypi_options=_pypi_options(workspace.table("pypi-options")),
+        excludes_newer="exclude-newer" in workspace.fields,
         settings=settings_of(top) if is_own else Settings(),
         has_settings=TABLE.removeprefix("tool.") in top.table("tool").fields,
     )

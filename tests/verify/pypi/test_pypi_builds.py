@@ -123,6 +123,28 @@ def test_without_isolation_what_is_in_the_environment_counts(
     assert check(mirror, tmp_path, sdist("tiny-backend"), conda) == code
 
 
+def test_with_exclude_newer_pixi_finds_nothing_on_pages(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which say no upload times; the controls are without it, and what is built in place."""
+    manifest = mirror.root / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8")
+    assert check(mirror, tmp_path, sdist("tiny-backend"), BACKEND) == 0
+    dated = text.replace("[workspace]\n", '[workspace]\nexclude-newer = "2099-01-01"\n')
+    manifest.write_text(dated, encoding="utf-8")
+    capsys.readouterr()
+    where = ["--manifest-path", str(mirror.root), "--level", "files", "-q"]
+    assert verify.main(where) == 1
+    advice = HELP.replace(": in a feature whose environment is mirrored, or beside", " beside")
+    assert capsys.readouterr().err.endswith(
+        "  passed over  pages without upload times, by `exclude-newer` of the manifest\n"
+        "  used by      default/linux-64\n" + advice
+    )
+    options = '\n[pypi-options]\nno-build-isolation = ["tiny-sdist"]\n'
+    manifest.write_text(dated + options, encoding="utf-8")
+    assert verify.main(where) == 0
+
+
 @pytest.mark.parametrize(("option", "code"), [('["tiny-sdist"]', 0), ('["other"]', 1)])
 def test_of_another_lock_the_manifest_beside_it_says_so(
     mirror: Mirror, tmp_path: Path, option: str, code: int
