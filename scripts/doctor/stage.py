@@ -27,7 +27,6 @@ from scripts.doctor.diagnose import (
     all_verdicts,
     content_findings,
     diagnose,
-    gap,
 )
 from scripts.doctor.mirror import (
     Mirror,
@@ -264,10 +263,10 @@ def _notes(
         yield named(_NOT_LOOKED_AT, "package", sorted(built))
     yield from undeclared_lines(environments)
     # An install from the lock does not ask channels that serve nothing; locking anew does.
-    missed = {gap(each) for each in verdicts if each.availability is Availability.NO_CHANNEL}
+    locked_from = {each.path.parent.parent for each in verdicts}
     listed = {mirror.folder_of(url): url for each in environments for url in each.channels}
     for folder, url in listed.items():
-        if folder not in mirror.channels | missed:
+        if folder not in mirror.channels | locked_from:
             yield (
                 f"not mirrored: {redact(url)}; nothing is locked from it, but `pixi lock` will"
                 " ask for it"

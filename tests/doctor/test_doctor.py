@@ -299,6 +299,15 @@ def test_a_channel_that_is_not_mirrored(by_channel: Asker) -> None:
         0,
         f"not mirrored: {url}; nothing is locked from it, but `pixi lock` will ask for it",
     )
+    # Nor is it said of a folder that is gone, from which something is locked.
+    place = "/gone/noarch/lib-1.0-0.tar.bz2"
+    gone = by_channel.row("lib", channel="file:///gone", url=place)
+    rows = PlatformRows(name="linux-64", rows=(by_channel.row("hello"), gone))
+    by_channel.locks(EnvironmentRows(platforms=(rows,), channels=(CHANNEL, "file:///gone")))
+    code, out, err = by_channel.ask()
+    assert (code, out.splitlines()[0]) == (1, "no: 1 of 2 artifacts not mirrorable")
+    assert "nothing is locked from it" not in out
+    assert f"{place}: nothing can lead pixi from this location" in err
 
 
 def test_plain_json_will_do(flat: Asker, upstream: Upstream) -> None:
