@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import re
 import shutil
@@ -117,7 +118,9 @@ def _failed(subject: str, message: str, said: str, channel: Path) -> MirrorError
     found = _ERROR_NUMBER.search(said)
     if found is None:
         return program_error(subject, message, said)
-    number = int(found[1] or found[2])
+    number, trouble = int(found[1] or found[2]), "the disk (df, dmesg)"
+    if number == errno.EMFILE:
+        trouble = "how many files may be open here, two for each package (ulimit -Hn)"
     reason = os.strerror(number)
     if sys.platform == "win32" and found[1]:  # where they are of its own kind
         reason = ctypes.FormatError(number)
@@ -125,5 +128,5 @@ def _failed(subject: str, message: str, said: str, channel: Path) -> MirrorError
         str(channel.parents[1]),  # the scratch folder itself will be gone
         f"{subject} cannot read or write here: {reason}",
         *stderr_tail(said),
-        help="see to the disk (df, dmesg), then pixi run index",
+        help=f"see to {trouble}, then pixi run index",
     )

@@ -618,8 +618,20 @@ def test_an_indexer_that_cannot_be_started(tmp_path: Path) -> None:
     )
 
 
-def test_an_indexer_whose_disk_is_full(tmp_path: Path, fake_program: Path) -> None:
-    said = "failed to write: Unexpected (persistent) => No space left on device (os error 28)"
+@pytest.mark.parametrize(
+    ("reason", "number", "trouble"),
+    [
+        ("No space left on device", 28, "the disk (df, dmesg)"),
+        (
+            *("Too many open files", 24),
+            "how many files may be open here, two for each package (ulimit -Hn)",
+        ),
+    ],
+)
+def test_an_indexer_that_the_system_refuses(
+    reason: str, number: int, trouble: str, tmp_path: Path, fake_program: Path
+) -> None:
+    said = f"failed to write: Unexpected (persistent) => {reason} (os error {number})"
     fake_program.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n", encoding="utf-8")
     mirror = mirror_of(tmp_path, A)
     before = mirror.states()
@@ -627,8 +639,7 @@ def test_an_indexer_whose_disk_is_full(tmp_path: Path, fake_program: Path) -> No
         mirror.index()
     assert str(error.value) == (
         f"{mirror.workspace.place.cache}: rattler-index cannot read or write here:"
-        f" No space left on device\n  said  {said}\n"
-        "help: see to the disk (df, dmesg), then pixi run index"
+        f" {reason}\n  said  {said}\nhelp: see to {trouble}, then pixi run index"
     )
     assert error.value.problems[0].code is ExitCode.USAGE
     assert mirror.states() == before
