@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,13 +25,13 @@ def channel_report(selection: Selection, *, is_flat: bool) -> Report:
 
     `selection` is that of a by-channel mirror: what a flat one would be refused for is shown.
     """
+    mirrored = dict[str, set[tuple[str | None, str]]]()
+    for artifact in selection.conda_artifacts:
+        place = artifact.upstream, artifact.path.parent.name
+        mirrored.setdefault(artifact.name, set()).add(place)
     found: list[tuple[MirroredLock, dict[str, Any]]] = []
     for label, lock in selection.labelled:
         key = functools.cache(partial(channel_key, root=lock.root))
-        mirrored = {
-            (key(each.upstream), each.name, each.path.parent.name)
-            for each in selection.conda_artifacts
-        }
         of_lock = {"lock": label} if label else {}
         found += [
             (lock, {**of_lock, **_row(*each, mirrored=mirrored, key=key)})
@@ -69,10 +69,10 @@ def _row(
     wanted: Sequence[str],
     locked: LockedEnvironment | None,
     *,
-    mirrored: set[tuple[str, str, str]],
+    mirrored: Mapping[str, Collection[tuple[str | None, str]]],
     key: Callable[[str | None], str],
 ) -> dict[str, Any]:
-    """Report one environment; `mirrored` are channel, package name and subdir of all artifacts.
+    """Report one environment; `mirrored` are channel and subdir of all artifacts, by package name.
 
     `channels` are names or URLs in order of priority, without secrets. `served` counts artifacts
     by channel, on all mirrored platforms together, what source packages are built with included.
@@ -101,11 +101,11 @@ def _row(
     shared: dict[tuple[str, str], set[str]] = {}
     for rows in locked.platforms:
         subdirs = {rows.platform.subdir, NOARCH}
-        visible = {(channel, name) for channel, name, subdir in mirrored if subdir in subdirs}
         for each in rows.packages:
             served_by = key(each.channel)
-            others = {channel for channel in every if (channel, each.name) in visible}
-            shared.setdefault((each.name, served_by), set()).update(others - {served_by})
+            others = {key(channel) for channel, at in mirrored[each.name] if at in subdirs}
+            others = others.intersection(every) - {served_by}
+            shared.setdefault((each.name, served_by), set()).update(others)
     row["served"] = {words[each]: counts[each] for each in every}
     row["shared"] = [
         {
