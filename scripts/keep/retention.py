@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -79,7 +80,7 @@ def prune_trees(
     goes = [each for each in goes if is_dir(tree_of(place, each))]
     before = [*statuses(place.folder / each for each in removing)]
     of_trees = statuses(x for each in goes for x in _files_below(tree_of(place, each)))
-    room = freed_bytes((*before, *of_trees)) - freed_bytes(before)
+    room = freed_bytes(chain(before, of_trees)) - freed_bytes(before)
     if not dry_run:
         with removal_errors():
             remove_unfinished(place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -116,6 +117,23 @@ def test_the_newest_tree_never_goes(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert read_snapshots(mirror.workspace.place) == (first, second)
     with pytest.raises(SystemExit):
         run(prune, mirror, "--keep-snapshots", "0")
+
+
+def test_the_memory_is_that_of_one_file_at_a_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mirror = make(tmp_path, 2, "keep-snapshots = 1\n")
+    old = tree_of(mirror.workspace.place, read_snapshots(mirror.workspace.place)[0])
+    peaks = []
+    for count in (0, 4000):
+        for number in range(count):
+            (old / f"{number}").hardlink_to(old / "noarch" / "repodata.json")
+        tracemalloc.start()
+        assert run(prune, mirror, "--dry-run") == 0
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert "would remove 2 trees of older snapshots" in capsys.readouterr().out
+    assert peaks[1] - peaks[0] < 500_000
 
 
 def test_days_keep_more(tmp_path: Path) -> None:
