@@ -33,9 +33,8 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     """Show the channels by manifest and lock; nothing need be fetched yet."""
     workspace = workspace_from(options)
     # What a flat mirror is refused for is to be seen here, too.
-    selection = read_selection(
-        workspace, read_locks(workspace, console), only=options.only, layout=Layout.BY_CHANNEL
-    )
+    locks = read_locks(workspace, console, believes_cache=True)
+    selection = read_selection(workspace, locks, only=options.only, layout=Layout.BY_CHANNEL)
     return channel_report(selection, is_flat=workspace.settings.layout is Layout.FLAT)
 
 

@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Show the locks; nothing need be fetched yet, but for remote ones."""
     workspace = workspace_from(options)
-    selection = read_selection(workspace, read_locks(workspace, console))
+    locks = read_locks(workspace, console, believes_cache=True)
+    selection = read_selection(workspace, locks)
     is_whole = console.verbosity is Verbosity.VERBOSE
     return lock_report(selection, workspace.place.folder, is_whole=is_whole)
 

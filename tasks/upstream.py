@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Ask upstream for what the locks of the workspace name; nothing need be fetched yet."""
     workspace = workspace_from(options)
-    selection = read_selection(workspace, read_locks(workspace, console), only=options.only)
+    locks = read_locks(workspace, console, believes_cache=True)
+    selection = read_selection(workspace, locks, only=options.only)
     return upstream(workspace, selection, console, is_whole=options.only is None)
 
 

@@ -35,9 +35,8 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     """Tell by the locks and their manifests; nothing need be fetched yet."""
     workspace = workspace_from(options)
     # What a flat mirror is refused for is to be asked about, too.
-    selection = read_selection(
-        workspace, read_locks(workspace, console), only=options.only, layout=Layout.BY_CHANNEL
-    )
+    locks = read_locks(workspace, console, believes_cache=True)
+    selection = read_selection(workspace, locks, only=options.only, layout=Layout.BY_CHANNEL)
     return why_report(options.name, selection, only=options.only)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import cProfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from scripts.lock.model import LockFile
+from scripts.lock.read import parse_lock
 from tasks import channels, diff, fetch, index, locks, plan, prune, snapshots, verify, why
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.packages import TinyPackage
@@ -65,3 +68,18 @@ def test_twice_as_many_locks(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     capsys.readouterr()
     growth = {name: (four[name] - two[name]) / (two[name] - one[name]) for name in _TASKS}
     assert {name: each for name, each in growth.items() if each > 2.1} == {}  # 2: linear
+
+
+def test_who_parses_a_lock_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = ("--manifest-path", str(_mirror(tmp_path, 1)), "-q")
+    assert (fetch.main(where), index.main(where)) == (0, 0)
+    parsed = list[str]()
+
+    def parse(name: str, text: str, subject: str) -> LockFile:
+        parsed.append(name)
+        return parse_lock(text, subject)
+
+    for name, (main, options) in _TASKS.items():
+        monkeypatch.setattr("scripts.lock.read.parse_lock", partial(parse, name))
+        assert main([*options, *where]) == 0
+    assert parsed == ["verify", "prune"]  # what proves, and what removes
