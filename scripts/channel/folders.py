@@ -106,8 +106,11 @@ def same_but_for_case(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def _folders(paths: Iterable[str]) -> set[str]:
     """Return all folders above the paths, but for the one that they are relative to."""
-    nearest = map(PurePosixPath, {path.rpartition("/")[0] for path in paths})
-    return {str(each) for folder in nearest for each in (folder, *folder.parents)} - {"."}
+    found = {""}
+    for each in paths:
+        while (each := each.rpartition("/")[0]) not in found:
+            found.add(each)
+    return found - {""}
 
 
 def _there(folder: Path, paths: Iterable[str]) -> Iterator[str]:

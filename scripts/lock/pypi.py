@@ -127,7 +127,7 @@ def _why_not(record: PypiRecord, settings: Settings) -> tuple[IncompleteKind | N
     is_archive = ARCHIVES.search(plain) is not None
     if is_local and not is_archive:
         return None, "part of the project"
-    is_named = is_archive and mirror_path_segments(record.location) is not None
+    is_named = is_archive and _places(record.location) != ()
     has_hash = is_local or record.sha256 is not None or settings.allow_unhashed
     wrong = {
         ", and pypi is false": not settings.pypi,
