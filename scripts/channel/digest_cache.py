@@ -40,6 +40,10 @@ class Fingerprint(NamedTuple):
         return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
+Damage = tuple[PurePosixPath, str, str, os.stat_result]
+"""A damaged file: its path, algorithm and digest, and its status from before it was read."""
+
+
 class _Known(NamedTuple):
     """One believed digest, in hex, and the boot in which it was written down."""
 
@@ -178,16 +182,15 @@ class DigestCache:
             self._torn = False
 
 
-def note_damage(
-    folder: Path, path: PurePosixPath, algorithm: str, actual: str, status: os.stat_result
-) -> None:
-    """Have later runs know that a file of a channel folder has this digest, and no other.
+def note_damage(folder: Path, *damaged: Damage) -> None:
+    """Have later runs know that files of a channel folder have these digests, and no others.
 
-    A disk that forgets bits leaves size and time as they were, by which they would believe it.
+    A disk that forgets bits leaves size and time as they were, by which they would believe them.
     """
     digests = DigestCache(channel_paths(folder).digests)
-    for each in ("sha256", "md5"):  # the other one is not known, and is none of before
-        digests.add(path, each, actual if each == algorithm else "", status)
+    for path, algorithm, actual, status in damaged:
+        for each in ("sha256", "md5"):  # the other one is not known, and is none of before
+            digests.add(path, each, actual if each == algorithm else "", status)
 
 
 def _parse_lines(lines: Sequence[bytes]) -> Iterator[Any]:

@@ -336,7 +336,7 @@ def _read(
         if digest.hexdigest() != expected.sha256:
             message = "sha256 differs from its snapshot: it is not carried"
             details = (("expected", expected.sha256), ("actual", digest.hexdigest()))
-            note_damage(folder, expected.path, "sha256", digest.hexdigest(), status)
+            note_damage(folder, (expected.path, "sha256", digest.hexdigest(), status))
             help_ = _mend(folder, expected.path)
             problems.append(finding_problem(expected.path, message, *details, help=help_))
         yield behind

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
 from scripts.channel.archive import read_identity
-from scripts.channel.digest_cache import note_damage
+from scripts.channel.digest_cache import Damage, note_damage
 from scripts.channel.inventory import SEE_TO_DISK
 from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem, finding_problem, usage_problem
@@ -63,11 +63,14 @@ def check_files(
     wanted.sort(key=lambda each: each.size or 0, reverse=True)
     keys = proofs.artifact_keys(Level.FILES, folder, wanted)
     proven = proofs.find(keys)
-    look = partial(_read, folder, proven)
+    damaged = list[Damage]()
+    look = partial(_read, folder, proven, damaged)
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         # Where all is proven, handing on would take longer than looking.
         every = map if len(proven) == len(wanted) else pool.map
         read = list(every(look, wanted))
+    if damaged:
+        note_damage(folder, *damaged)
     size = sum(size for size, _ in read if size is not None)
     problems: list[tuple[Problem, frozenset[EnvironmentPlatform]]] = []
     unhashed, dropped = 0, {each.path for each in retained}
@@ -100,11 +103,11 @@ def check_files(
 
 
 def _read(
-    folder: Path, proven: Container[PurePosixPath], artifact: Artifact
+    folder: Path, proven: Container[PurePosixPath], damaged: list[Damage], artifact: Artifact
 ) -> tuple[int | None, Problem | None]:
     """Read one artifact: its size, where it is a file, and the first thing that is wrong with it.
 
-    Not its bytes where its size is wrong already, or they are proven.
+    Not its bytes where its size is wrong already, or they are proven. Other bytes are `damaged`.
     """
     path, size, problem = artifact.path, None, None
     source = "pixi.lock" if artifact.urls else "its record"
@@ -126,7 +129,7 @@ def _read(
             and path not in proven
             and (actual := hash_file(folder / path, digest.algorithm)) != digest.hex
         ):
-            note_damage(folder, path, digest.algorithm, actual, status)
+            damaged.append((path, digest.algorithm, actual, status))
             advice = "remove this file, then `pixi run fetch`"
             sides = ("expected", digest.hex), ("actual", actual)
             message = f"{digest.algorithm} differs from {artifact.digest_source}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.channel.digest_cache import DigestCache
 from scripts.keep.snapshots import read_snapshots, tree_of
 from tasks import bundle, fetch, index, mirror, rollback, verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
@@ -32,11 +33,12 @@ def made(tmp_path: Path, upstream: Upstream) -> Mirror:
     return made
 
 
-def lock(made: Mirror, upstream: Upstream, package: TinyPackage) -> None:
-    row = LockRow(written=package.write(upstream.folder / "ch"), channel=f"{upstream.url}/ch")
+def lock(made: Mirror, upstream: Upstream, *packages: TinyPackage) -> None:
+    written = [each.write(upstream.folder / "ch") for each in packages]
+    rows = tuple(LockRow(written=each, channel=f"{upstream.url}/ch") for each in written)
     write_lock(
         made.root / "pixi.lock",
-        (EnvironmentRows(platforms=(PlatformRows(name="linux-64", rows=(row,)),)),),
+        (EnvironmentRows(platforms=(PlatformRows(name="linux-64", rows=rows),)),),
     )
 
 
@@ -62,6 +64,30 @@ def test_what_verify_has_found_the_next_mirror_mends(made: Mirror) -> None:
     assert run(mirror, made, *LEVELS) == 0
     assert file.read_bytes() == OLD.data
     assert run(verify, made, "-q", "--level", "files") == 0
+
+
+def test_the_journal_of_digests_is_read_once_for_all_that_is_damaged(
+    made: Mirror, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = [OLD, *(TinyPackage(name=f"p{number}") for number in range(9))]
+    lock(made, upstream, *packages)
+    assert run(mirror, made, *LEVELS) == 0
+    files = [made.folder / "noarch" / each.file_name for each in packages]
+    for file in files:
+        flip(file)
+    read = list[Path]()
+    bare = DigestCache.__init__
+
+    def counting(self: DigestCache, journal: Path) -> None:
+        read.append(journal)
+        bare(self, journal)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DigestCache, "__init__", counting)
+        assert run(verify, made, "-q", "--level", "files") == 1
+    assert read == [made.workspace.place.digests]
+    assert run(mirror, made, *LEVELS) == 0
+    assert [each.read_bytes() for each in files] == [each.data for each in packages]
 
 
 def test_the_newest_snapshot_is_mended_with_the_channel(made: Mirror) -> None:
