@@ -17,11 +17,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from stat import S_ISREG
 from typing import IO, Final
 
-from scripts.channel.digest_cache import note_damage
+from scripts.channel.digest_cache import Damage, note_damage
 from scripts.channel.folders import free_bytes
 from scripts.channel.inventory import files_below
 from scripts.channel.state import read_state
@@ -71,6 +71,7 @@ _MEND: Final = (
     "pixi run mirror, which mends it; where the channel came out of a bundle, unbundle a --full one"
 )
 _Advance = Callable[[int, int], None]  # by so many files, and bytes
+_Wrong = dict[SnapshotFile, Damage | None]  # None: it is missing
 
 
 @contextlib.contextmanager
@@ -253,7 +254,7 @@ def _write_large_files(
     plan: BundlePlan, folder: Path, out: Path, console: Console
 ) -> tuple[LargeFile, ...]:
     """Write what comes out of the channel, durably; return it with the sha256 of each volume."""
-    written, problems, done, size = list[LargeFile](), list[Problem](), 0, 0
+    written, wrong, done, size = list[LargeFile](), _Wrong(), 0, 0
     with progress(console, len(plan.carried), plan.carried_bytes, task="bundle") as show:
 
         def advance(files: int, more: int) -> None:
@@ -264,9 +265,8 @@ def _write_large_files(
         for each in plan.large_files:
             sha256, found = _write_large_file(plan, each, folder, out, advance)
             written.append(replace(each, sha256=sha256) if plan.is_tar else each)
-            problems += found
-    raise_problems(problems)
-
+            wrong |= found
+    _refuse_wrong(folder, wrong)
     with ThreadPoolExecutor(_THREADS) as pool:  # alone, each would wait for a flush of its own
         deque(pool.map(fsync_file, (out / each.path for each in written)), maxlen=0)
     return tuple(written)
@@ -274,30 +274,30 @@ def _write_large_files(
 
 def _write_large_file(
     plan: BundlePlan, large: LargeFile, folder: Path, out: Path, advance: _Advance
-) -> tuple[str, list[Problem]]:
+) -> tuple[str, _Wrong]:
     """Write a file unless it is there; return its sha256 and what is wrong with what is in it.
 
     Of one that would be wrong nothing is left.
     """
-    file, digest, problems = out / large.path, hashlib.sha256(), list[Problem]()
+    file, digest, wrong = out / large.path, hashlib.sha256(), _Wrong()
     if file.exists() and file.stat().st_size == large.size:
-        chunks = _read(plan, large, folder, problems, lambda *_: None)
+        chunks = _read(plan, large, folder, wrong, lambda *_: None)
         chunks = _hashed(chunks, digest.update) if plan.is_tar else chunks
         with filename_in_errors(file), file.open("rb") as there:
             if all(there.read(len(data)) == data for data in chunks):
                 advance(len(large.files), sum(each.size for each in large.files))
-                return digest.hexdigest(), problems
-        digest, problems = hashlib.sha256(), []
+                return digest.hexdigest(), wrong
+        digest, wrong = hashlib.sha256(), {}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)  # to write into it would write into all its other links
-    chunks = _read(plan, large, folder, problems, advance)
+    chunks = _read(plan, large, folder, wrong, advance)
     chunks = _hashed(chunks, digest.update) if plan.is_tar else chunks
     with filename_in_errors(file), file.open("xb") as opened:
         for data in chunks:
             opened.write(data)
-    if problems:
+    if wrong:
         file.unlink()
-    return digest.hexdigest(), problems
+    return digest.hexdigest(), wrong
 
 
 def _hashed(chunks: Iterable[bytes], update: Callable[[bytes], object]) -> Iterator[bytes]:
@@ -313,7 +313,7 @@ def _hashed(chunks: Iterable[bytes], update: Callable[[bytes], object]) -> Itera
 
 
 def _read(
-    plan: BundlePlan, large: LargeFile, folder: Path, problems: list[Problem], advance: _Advance
+    plan: BundlePlan, large: LargeFile, folder: Path, wrong: _Wrong, advance: _Advance
 ) -> Iterator[bytes]:
     """Yield the bytes of a large file, and gather what is wrong with them."""
     for expected in large.files:
@@ -323,8 +323,7 @@ def _read(
         try:
             source: IO[bytes] = path.open("rb", buffering=0)
         except FileNotFoundError:
-            message, help_ = "is missing, and its snapshot has it", _mend(folder, expected.path)
-            problems.append(finding_problem(expected.path, message, help=help_))
+            wrong[expected] = None
             advance(1, 0)
             continue
         with source, filename_in_errors(path):
@@ -334,21 +333,30 @@ def _read(
                 yield data
                 advance(0, len(data))
         if digest.hexdigest() != expected.sha256:
-            message = "sha256 differs from its snapshot: it is not carried"
-            details = (("expected", expected.sha256), ("actual", digest.hexdigest()))
-            note_damage(folder, (expected.path, "sha256", digest.hexdigest(), status))
-            help_ = _mend(folder, expected.path)
-            problems.append(finding_problem(expected.path, message, *details, help=help_))
+            wrong[expected] = expected.path, "sha256", digest.hexdigest(), status
         yield behind
         advance(1, 0)
     yield plan.end
 
 
-def _mend(folder: Path, path: PurePosixPath) -> str:
-    """Say what brings a file back; nobody has what no lock names any more."""
-    workspaces = read_state(channel_paths(folder)).workspaces
+def _refuse_wrong(folder: Path, wrong: _Wrong) -> None:
+    """Raise the error of exit code 1 for what is wrong; later runs know what is damaged.
+
+    It says what brings a file back; nobody has what no lock names any more.
+    """
+    if not wrong:
+        return
+    note_damage(folder, *filter(None, wrong.values()))
+    workspaces, problems = read_state(channel_paths(folder)).workspaces, list[Problem]()
     named = {artifact.path for each in workspaces for artifact in each.artifacts}
-    if not workspaces or path in named or not is_artifact_path(path):
-        return _MEND
-    drop = f"`pixi run prune --drop {path}`, as no lock names it"
-    return f"{drop}; where the channel came out of a bundle, unbundle a --full one"
+    for expected, damage in wrong.items():
+        path, help_ = expected.path, _MEND
+        if workspaces and path not in named and is_artifact_path(path):
+            drop = f"`pixi run prune --drop {path}`, as no lock names it"
+            help_ = f"{drop}; where the channel came out of a bundle, unbundle a --full one"
+        message, details = "is missing, and its snapshot has it", tuple[tuple[str, str], ...]()
+        if damage is not None:
+            message = "sha256 differs from its snapshot: it is not carried"
+            details = (("expected", expected.sha256), ("actual", damage[2]))
+        problems.append(finding_problem(path, message, *details, help=help_))
+    raise_problems(problems)

@@ -66,9 +66,11 @@ def test_what_verify_has_found_the_next_mirror_mends(made: Mirror) -> None:
     assert run(verify, made, "-q", "--level", "files") == 0
 
 
+@pytest.mark.parametrize("task", [verify, bundle])
 def test_the_journal_of_digests_is_read_once_for_all_that_is_damaged(
-    made: Mirror, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    task: object, made: Mirror, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    options = ("--level", "files") if task is verify else (made.root / "out", "--full")
     packages = [OLD, *(TinyPackage(name=f"p{number}") for number in range(9))]
     lock(made, upstream, *packages)
     assert run(mirror, made, *LEVELS) == 0
@@ -84,7 +86,7 @@ def test_the_journal_of_digests_is_read_once_for_all_that_is_damaged(
 
     with monkeypatch.context() as patch:
         patch.setattr(DigestCache, "__init__", counting)
-        assert run(verify, made, "-q", "--level", "files") == 1
+        assert run(task, made, "-q", *options) == 1
     assert read == [made.workspace.place.digests]
     assert run(mirror, made, *LEVELS) == 0
     assert [each.read_bytes() for each in files] == [each.data for each in packages]
