@@ -73,15 +73,6 @@ class Artifact:
         """
         return self.record.digest is None and not self.is_own_file
 
-    @property
-    def is_named_by_manifest(self) -> bool:
-        """Tell whether a manifest names this very file, by `url` or `path`, so no update moves on.
-
-        Before version 7 a PyPI row may not say its index; it has a sha256 then.
-        """
-        is_direct = self.is_conda or self.record.sha256 is None or "#" in self.urls[0]
-        return self.upstream is None and is_direct
-
     def digest_hex(self, algorithm: str) -> str | None:
         """Return its `sha256` or `md5`: the lock's, else that of its first download; else None."""
         digest = self.digest

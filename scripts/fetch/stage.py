@@ -43,6 +43,7 @@ from scripts.fetch.plan import (
     unhashed_problems,
 )
 from scripts.lock.mirrored import MirroredLock, of_locks
+from scripts.lock.pypi import is_named_by_manifest
 from scripts.lock.select import (
     Selection,
     left_out_json,
@@ -316,14 +317,10 @@ def _report(
 
 def _problem(failed: FailedDownload, again: str) -> Problem:
     """Make the problem of a failed download."""
-    error, path = failed.error, failed.artifact.path
-    source = error.source or failed.artifact.urls[0]
-    problem = error.problem(path, source, again, ("from", redact(source)), resumes=True)
-    if problem.help is None or not failed.artifact.is_named_by_manifest:
-        return problem
-    from scripts.network.errors import ANOTHER_FILE, UPDATE
-
-    return dataclasses.replace(problem, help=problem.help.replace(UPDATE, ANOTHER_FILE))
+    error, artifact = failed.error, failed.artifact
+    source, is_named = error.source or artifact.urls[0], is_named_by_manifest(artifact)
+    where = ("from", redact(source))
+    return error.problem(artifact.path, source, again, where, resumes=True, is_named=is_named)
 
 
 def _replaced_line(artifact: Artifact, actual: str) -> str:

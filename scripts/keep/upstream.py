@@ -41,7 +41,7 @@ from scripts.keep.upstream_newer import (
 from scripts.lock.location import local_path, parse_location, url_subdir
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import OLDEST_COMPLETE, pypi_rows
-from scripts.lock.pypi import pypi_artifacts
+from scripts.lock.pypi import is_named_by_manifest, pypi_artifacts
 from scripts.lock.select import (
     REQUIREMENTS,
     Selection,
@@ -382,7 +382,7 @@ def _problems(
     selection: Selection, findings: Mapping[Drift, Iterable[DriftFinding]]
 ) -> Iterator[Problem]:
     by_path = locks_by_path(selection)
-    named = {each.path for each in selection.artifacts if each.is_named_by_manifest}
+    named = {each.path for each in selection.artifacts if is_named_by_manifest(each)}
     for each in (*findings[Drift.WITHDRAWN], *findings[Drift.REUPLOADED]):
         locks = by_path[each.path]
         update = ANOTHER_FILE if each.path in named else _update_of(locks)

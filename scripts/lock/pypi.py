@@ -167,6 +167,12 @@ def is_direct(record: PypiRecord) -> bool:
     return record.index is None and has_own_hash and is_remote(record.location)
 
 
+def is_named_by_manifest(artifact: Artifact) -> bool:
+    """Tell whether a manifest names this very file, by `url` or `path`, so no update moves on."""
+    is_own = artifact.is_conda or artifact.is_own_file
+    return artifact.upstream is None and (is_own or is_direct(artifact.pypi_record))
+
+
 def keeps_name(location: str) -> bool:
     """Tell whether the mirror has a file of the name that pixi asks it for, query included."""
     return "?" not in location and ("#" not in location or public_fragment(location) != "")

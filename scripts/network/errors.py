@@ -17,9 +17,8 @@ from scripts.core.redact import redact, without_secrets
 _GIVE_CREDENTIALS: Final = "give credentials: `pixi auth login HOST --token TOKEN`, or netrc"
 IF_PRIVATE: Final = f"; or, if it is private, {_GIVE_CREDENTIALS}"
 """What a help says beside all else, where 404 may hide what is there."""
-UPDATE: Final = "`pixi run update-mirror`"
 ANOTHER_FILE: Final = "`pixi lock` (with another URL, path or digest in the manifest)"
-"""What helps in place of `UPDATE` with a file that a manifest names."""
+"""What helps in place of an update with a file that a manifest names."""
 
 
 @unique
@@ -96,10 +95,10 @@ class ErrorKind(Enum):
         " manifest, then `pixi lock`; in `[mirrors]`, `locks` or --mirror; else only its keeper can"
         " let you have it"
     )
-    GONE = f"{UPDATE} moves on from what is no longer there{IF_PRIVATE}"
+    GONE = "{update} moves on from what is no longer there{private}"
     GONE_FROM_MIRROR = (
         "has that mirror this channel, at this URL? `pixi config edit`; what the channel itself no"
-        " longer has, `pixi run update-mirror` moves on from"
+        " longer has, {update} moves on from"
     )
     TOO_MANY_REQUESTS = "{rerun} later{fewer}"
     SERVER_ERROR = "{rerun} later{resumed}"
@@ -113,9 +112,7 @@ class ErrorKind(Enum):
         "is it the URL you meant? if so, log in: `pixi auth login HOST --token TOKEN`, or as the"
         " page says; then {rerun}"
     )
-    WRONG_BYTES = (
-        "nothing was kept; {rerun}, or `pixi run update-mirror` if the channel replaced the file"
-    )
+    WRONG_BYTES = "nothing was kept; {rerun}, or {update} if the channel replaced the file"
     NOT_FIRST_SEEN = (
         "nothing was kept; if upstream may replace the file, take its row out of that list and"
         " {rerun}; what pins it in the manifest is a `#sha256=…` behind its URL, or, of a conda"
@@ -131,7 +128,7 @@ class ErrorKind(Enum):
         " `pixi lock`"
     )
     NO_MIRROR_FOLDER = "mount it there, or take it out of `[mirrors]`: `pixi config edit`"
-    NO_FILE = "put it back there, or lock what is there now: `pixi run update-mirror`"
+    NO_FILE = "put it back there, or lock what is there now: {update}"
     NOT_A_FILE = "put the artifact in its place, or `pixi lock` without it"
     UNREADABLE = "make it readable (`chmod a+r FILE`), then {rerun}"
     DISK_FULL = "free some room, or set channel-dir to a folder on a larger disk; then {rerun}"
@@ -148,22 +145,26 @@ class ErrorKind(Enum):
             return ExitCode.NETWORK
         return ExitCode.FINDINGS if self in _ANSWERED_NO else ExitCode.USAGE
 
-    def help_at(self, url: str, again: str, *, resumes: bool) -> str:
+    def help_at(self, url: str, again: str, *, resumes: bool, is_named: bool = False) -> str:
         """Write the help of an error at a URL; `again` is the command that met it.
 
         `resumes`: it goes on behind what it has already, where rattler's client is not needed.
+        `is_named`: a manifest names this very file, so no update moves on from it.
         """
         if self in {ErrorKind.UNAUTHORIZED, ErrorKind.FORBIDDEN}:
             plain = re.split("[?#]", url, maxsplit=1)[0]
             if without_secrets(plain, of_pypi=True) != plain:
                 return ErrorKind.OWN_LOGIN.value
-        resumed = "; it goes on where it stopped" if resumes and url.startswith("http") else ""
-        fewer = ", or with fewer downloads at once: --jobs 2" if resumes else ""
-        rerun, (scheme, bucket, *_) = f"run `{again}` again", urlsplit(url)
-        proxy = "http_proxy" if scheme == "http" else "HTTPS_PROXY"
-        # A bucket tells who may not look into it 403.
-        text = self.value.removesuffix(IF_PRIVATE) if scheme == "s3" else self.value
-        return text.format(rerun=rerun, resumed=resumed, fewer=fewer, bucket=bucket, proxy=proxy)
+        scheme, bucket, *_ = urlsplit(url)
+        return self.value.format(
+            rerun=f"run `{again}` again",
+            resumed="; it goes on where it stopped" if resumes and url.startswith("http") else "",
+            fewer=", or with fewer downloads at once: --jobs 2" if resumes else "",
+            bucket=bucket,
+            proxy="http_proxy" if scheme == "http" else "HTTPS_PROXY",
+            update=ANOTHER_FILE if is_named else "`pixi run update-mirror`",
+            private="" if scheme == "s3" else IF_PRIVATE,  # a bucket tells who may not look 403
+        )
 
 
 # What came is not what the lock names.
@@ -220,18 +221,20 @@ class DownloadError(Exception):
         *details: tuple[str, str],
         lead: str = "",
         resumes: bool = False,
+        is_named: bool = False,
     ) -> Problem:
         """Make the problem of it, secrets hidden; `details` follow its own, `lead` the subject.
 
-        `url` is what was asked for, where `source` does not know better; `again` and `resumes` are
-        those of `ErrorKind.help_at`.
+        `url` is what was asked for, where `source` does not know better; `again`, `resumes`
+        and `is_named` are those of `ErrorKind.help_at`.
         """
+        where = self.source or url
         return Problem(
             subject=str(subject),
             message=f"{lead}{redact(lower_first(self.text))}",
             code=self.kind.code,
             details=(*self.details, *details),
-            help=self.kind.help_at(self.source or url, again, resumes=resumes),
+            help=self.kind.help_at(where, again, resumes=resumes, is_named=is_named),
         )
 
 

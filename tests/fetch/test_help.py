@@ -26,7 +26,7 @@ LOG_IN = "`pixi auth login HOST --token TOKEN`, or netrc"
 
 # A command, a variable or an option to set, a table of a configuration, a setting of ours. To run
 # the same again mends nothing where it is all that is said, but where only time helps.
-_MENDS = re.compile(r"`[^`]+`|\b[A-Z]+(?:_[A-Z]+)+=|--[a-z]+\b|channel-dir|[A-Z]+_PROXY")
+_MENDS = re.compile(r"`[^`]+`|{update}|\b[A-Z]+(?:_[A-Z]+)+=|--[a-z]+\b|channel-dir|[A-Z]+_PROXY")
 _ONLY_TIME = {ErrorKind.CUT_OFF, ErrorKind.SERVER_ERROR, ErrorKind.BUSY, ErrorKind.IN_USE}
 _ONLY_TIME |= {ErrorKind.DISK, ErrorKind.TOO_MANY_REQUESTS}
 
