@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -316,7 +316,7 @@ def _is_redirected(mirrors: Mirrors, url: str, path: PurePosixPath, mirror: Mirr
 
 def _lines_to_paste(
     mirrors: Mirrors,
-    away: Iterable[Verdict],
+    away: Collection[Verdict],
     environments: Sequence[LockedEnvironment],
     mirror: Mirror,
 ) -> tuple[str, list[str]]:
@@ -325,16 +325,15 @@ def _lines_to_paste(
     One line for all of conda.anaconda.org where that does, else one a channel.
     """
     shown, overridden_by = mirror.location.shown, set[str]()
-    found = list[tuple[str, PurePosixPath, str, PurePosixPath]]()
+    conda = {x.url: x.path for x in away if not isinstance(x.package, PypiRecord)}
+    asked = _channel_indexes(environments, mirror)
+    conda |= {url: path for url, path in asked if not _is_redirected(mirrors, url, path, mirror)}
+    found = [(url, path, channel_prefix(url), path.parents[1]) for url, path in conda.items()]
     artifacts = list[Artifact]()
     for each in away:
         if isinstance(each.package, PypiRecord):
-            base, folder = file_prefix(without_user(each.url), each.path)
+            found.append((each.url, each.path, *file_prefix(without_user(each.url), each.path)))
             artifacts += pypi_artifacts(each.package)
-        else:
-            base, folder = channel_prefix(each.url), each.path.parents[1]
-        found.append((each.url, each.path, base, folder))
-    found += _unlocked_channels(mirrors, environments, mirror)
     indexes = [url for each in environments for url in each.indexes]
     links = [url for each in environments for url in each.find_links]
     lines = {x: mirror.url_of(y) for x, y in pypi_prefixes(artifacts, indexes, links).items()}
@@ -356,20 +355,14 @@ def _lines_to_paste(
     return "\n".join(("[mirrors]", *rows)), sorted(overridden_by)
 
 
-def _unlocked_channels(
-    mirrors: Mirrors, environments: Iterable[LockedEnvironment], mirror: Mirror
-) -> Iterator[tuple[str, PurePosixPath, str, PurePosixPath]]:
-    """Yield the URL that `pixi lock` asks each declared channel for, as if locked from it.
-
-    With its path in the mirror, the channel's URL and folder; not those that it is led to already.
-    """
-    for channel in dict.fromkeys(url for each in environments for url in each.channels):
-        folder = mirror.folder_of(channel)
-        url, path = f"{channel.rstrip('/')}/{NOARCH}/{REPODATA}", folder / NOARCH / REPODATA
-        upstreams = is_remote(channel) and mirror.path_inside(url) is None
-        is_led = _is_redirected(mirrors, url, path, mirror)
-        if upstreams and folder in mirror.channels and not is_led:
-            yield url, path, without_user(channel), folder
+def _channel_indexes(
+    environments: Iterable[LockedEnvironment], mirror: Mirror
+) -> Iterator[tuple[str, PurePosixPath]]:
+    """Yield what `pixi lock` asks of each channel, unused ones too, and its path in the mirror."""
+    for channel in (url for each in environments for url in each.channels):
+        folder, url = mirror.folder_of(channel), f"{channel.rstrip('/')}/{NOARCH}/{REPODATA}"
+        if is_remote(channel) and folder in mirror.channels and mirror.path_inside(url) is None:
+            yield url, folder / NOARCH / REPODATA
 
 
 def _over(mirrors: Mirrors, lines: Mapping[str, str]) -> Mirrors:
