@@ -19,10 +19,10 @@ from scripts.core.errors import MirrorError, Problem, finding_problem
 from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH
 from scripts.doctor.diagnose import Diagnosis
-from scripts.doctor.mirror import Mirror, is_no_url, plain_url
+from scripts.doctor.mirror import Mirror
 from scripts.doctor.pixi_configuration import Redirection, lines_by_order
 from scripts.index.repodata import REPODATA
-from scripts.lock.location import is_path
+from scripts.lock.location import is_no_url, is_path, plain_url
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import every_channel
 from scripts.network.auth import own_credential

@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from scripts.channel.state import read_channel_state
 from scripts.core.channel_paths import Layout, channel_paths, folder_of_channel
-from scripts.core.channel_url import origin
 from scripts.core.errors import ExitCode, MirrorError, usage_error
 from scripts.core.files import disk_errors, is_dir, not_readable, read_regular
 from scripts.core.record import PypiRecord, Record
@@ -32,7 +31,7 @@ from scripts.index.repodata import (
     parse_repodata,
     parse_zst,
 )
-from scripts.lock.location import is_path, is_sound_url, local_path, url_subdir
+from scripts.lock.location import is_no_url, is_sound_url, local_path, plain_url, url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, locked_packages, pypi_rows
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import path_of
@@ -182,22 +181,6 @@ def absolute(path: Path) -> Path:
     with contextlib.suppress(OSError):  # neither can be read; that is told of elsewhere
         return plain if plain.samefile(whole) else whole
     return whole
-
-
-def plain_url(url: str) -> str:
-    """Write a URL so that two of them that lead to one file are equal strings, secrets left out.
-
-    What is none leads nowhere, so it is equal to nothing else.
-    """
-    if is_no_url(url):
-        return url
-    plain = without_secrets(url)
-    return f"{origin(plain)}{unquote(urlsplit(plain).path).rstrip('/')}"
-
-
-def is_no_url(text: str) -> bool:
-    """Tell whether it is a path, or what nobody can ask for."""
-    return is_path(text) or not is_sound_url(text)
 
 
 def at_url_path(package: LockedPackage, path: PurePosixPath) -> PurePosixPath:

@@ -21,10 +21,10 @@ from scripts.core.report import Json, Line, flattened, named
 from scripts.core.subdir import NOARCH
 from scripts.core.typed_values import toml_string
 from scripts.doctor.diagnose import Availability, Diagnosis, Verdict, all_verdicts
-from scripts.doctor.mirror import Mirror, MirrorLocation, plain_url
+from scripts.doctor.mirror import Mirror, MirrorLocation
 from scripts.index.pypi_pages import INDEX, MAPPING, other_bytes
 from scripts.index.repodata import REPODATA
-from scripts.lock.location import is_remote
+from scripts.lock.location import is_remote, plain_url
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.pypi import is_direct, pypi_artifacts
 from scripts.lock.select import every_channel

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import posixpath
 import re
 import sys
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from scripts.core.channel_url import origin
+from scripts.core.redact import without_secrets
 from scripts.core.subdir import is_known_subdir
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters up: C:/ is a drive
@@ -106,3 +109,20 @@ def _is_sound(text: str) -> bool:
         return urlsplit(text).port != 0
     except ValueError:
         return False
+
+
+def is_no_url(text: str) -> bool:
+    """Tell whether it is a path, or what nobody can ask for."""
+    return is_path(text) or not is_sound_url(text)
+
+
+def plain_url(url: str) -> str:
+    """Write a URL so that two of them that lead to one file are equal strings, secrets left out.
+
+    What is none leads nowhere, so it is equal to nothing else.
+    """
+    if is_no_url(url):
+        return url
+    plain = without_secrets(url)
+    path = posixpath.normpath(urlsplit(plain).path or "/")
+    return f"{origin(plain)}{unquote(path).rstrip('/')}"

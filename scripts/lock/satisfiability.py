@@ -7,22 +7,21 @@ For machines without pixi, which can only use a lock or refuse it. Checked is wh
 from __future__ import annotations
 
 import os
-import posixpath
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from scripts.core.channel_url import channel_base_url, origin
+from scripts.core.channel_url import channel_base_url
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.record import Record
 from scripts.core.redact import redact, without_secrets
 from scripts.core.report import Json, listed
-from scripts.lock.location import is_path, is_sound_url
+from scripts.lock.location import is_path, plain_url
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import (
     LockedEnvironment,
@@ -168,7 +167,7 @@ def _index_problems(
 ) -> Iterator[Problem]:
     """Find other indexes, where the lock has any, and pixi compares them."""
     wanted = locked_indexes(manifest, environment)
-    is_other = [*map(_url_key, wanted)] != [*map(_url_key, locked.indexes)]
+    is_other = [*map(plain_url, wanted)] != [*map(plain_url, locked.indexes)]
     if locked.indexes and asks_pypi(manifest, environment) and is_other:
         message = "was locked with other PyPI indexes, or in another order"
         expected, actual = (redact(", ".join(of)) for of in (wanted, locked.indexes))
@@ -327,12 +326,4 @@ def channel_key(channel: str | None, root: PurePath) -> str:
     url = channel_base_url(channel)
     if is_path(url):
         url = Path(os.path.normpath(root / url)).as_uri()
-    return _url_key(url)
-
-
-def _url_key(url: str) -> str:
-    """Reduce a URL to what pixi compares, and locks."""
-    plain = without_secrets(url)
-    if is_sound_url(plain):
-        plain = origin(plain) + posixpath.normpath(urlsplit(plain).path or "/")
-    return unquote(plain).rstrip("/")
+    return plain_url(url)

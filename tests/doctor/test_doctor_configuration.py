@@ -94,7 +94,8 @@ def test_one_line_is_enough_unless_a_longer_prefix_wins(by_channel: Asker) -> No
     old = f'[mirrors]\n"{NVIDIA}" = ["https://old.example.org"]\n'
     lines = ["[mirrors]", f'"{ALIAS}" = ["URL"]', f'"{NVIDIA}" = ["URL/nvidia/label/cuda-1"]']
     assert _ask(by_channel, old)[:2] == (1, lines)
-    assert _ask(by_channel, "\n".join(lines))[0] == 0
+    for written in ("\n".join(lines), f'[mirrors]\n"{ALIAS}" = ["URL/x/../."]\n'):
+        assert _ask(by_channel, written)[0] == 0
     # Only what is missing is printed.
     assert _ask(by_channel, f'[mirrors]\n"{CHANNEL}" = ["URL/conda-forge"]\n')[1] == lines[:2]
 
