@@ -185,7 +185,7 @@ class Download:
     def _write(self, body: Body, part: PartFile) -> None:
         """Write what comes. Once all locked bytes are there, nothing more is waited for."""
         size = self.artifact.size
-        whole = None if body.encoding or self.artifact.digest is None else size
+        digest = None if body.encoding else self.artifact.digest
         limit = (size or LARGEST_UNSIZED) + (_PACKED_MORE if body.encoding else 0)
         for chunk in body.chunks:
             if self.context.stop.is_set():
@@ -193,14 +193,13 @@ class Download:
             wanted = chunk[: limit - part.size]
             part.write(wanted)
             self.received = part.size
-            digest = None if whole is None else self.artifact.digest
             if len(wanted) < len(chunk) and (digest is None or part.hex != digest.hex):
                 part.restart()
                 text = "longer than pixi.lock says" if size else "far too long"
                 sizes = mismatch(f"at most {limit} bytes", "more")
                 wrong = DownloadError(ErrorKind.WRONG_BYTES, text, sizes)
                 raise web_page_error() if body.is_page else wrong
-            if part.size == whole:
+            if digest is not None and part.size == limit:
                 return  # whatever Content-Length promised; the digest judges
 
     def _place(self, part: PartFile, body: Body) -> Downloaded:
