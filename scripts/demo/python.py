@@ -41,25 +41,13 @@ def _links(version: str, subdir: str) -> bytes:
     major, minor, _ = version.split(".", 2)
     links = [f"bin/{name}" for name in ("python", "python3", f"python{major}.{minor}")]
     index = {"name": "python", "version": version, "build": "0", "build_number": 0}
-    config = f"home = {base.parent}\n".encode()
-    kinds = [*((path, "softlink", b"") for path in links), ("pyvenv.cfg", "hardlink", config)]
-    paths = [
-        {
-            "_path": path,
-            "path_type": kind,
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "size_in_bytes": len(content),
-        }
-        for path, kind, content in kinds
-    ]
     documents = {
         "info/about.json": {},
         "info/index.json": {**index, "depends": [], "subdir": subdir},
-        "info/paths.json": {"paths": paths, "paths_version": 1},
     }
     files = {path: json.dumps(each).encode() for path, each in documents.items()}
     files["info/files"] = "".join(f"{each}\n" for each in [*links, "pyvenv.cfg"]).encode()
-    files["pyvenv.cfg"] = config
+    files["pyvenv.cfg"] = f"home = {base.parent}\n".encode()
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for path, content in files.items():

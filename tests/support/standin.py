@@ -151,26 +151,12 @@ class LinkPackage:
                 path.write_bytes(self._data(shell))
 
     def _data(self, shell: TinyPackage) -> bytes:
-        kinds = dict.fromkeys(self.links, "softlink") | dict.fromkeys(self.texts, "hardlink")
-        contents = {path: text.encode() for path, text in self.texts.items()}
-        paths = [
-            {
-                "_path": path,
-                "path_type": kind,
-                "sha256": hashlib.sha256(contents.get(path, b"")).hexdigest(),
-                "size_in_bytes": len(contents.get(path, b"")),
-            }
-            for path, kind in kinds.items()
-        ]
-        documents = {
-            "index": shell.index_json(),
-            "paths": {"paths": paths, "paths_version": 1},
-            "about": {},
-        }
-        info = [
-            Member(f"info/{name}.json", json.dumps(document).encode())
-            for name, document in documents.items()
-        ]
+        files = "".join(f"{path}\n" for path in (*self.links, *self.texts))
+        info = (
+            Member("info/index.json", json.dumps(shell.index_json()).encode()),
+            Member("info/about.json", b"{}"),
+            Member("info/files", files.encode()),
+        )
         return archives.stored_zip(
             (
                 Member("metadata.json", b'{"conda_pkg_format_version": 2}'),
