@@ -25,6 +25,7 @@ from scripts.core.report import Line, Report, counted, to_json
 from scripts.core.subdir import NOARCH
 from scripts.fetch.stage import router_of
 from scripts.index.compare import differences, normalise_specs
+from scripts.keep.retention import statuses
 from scripts.keep.upstream_client import (
     Page,
     UpstreamClient,
@@ -270,11 +271,14 @@ def _page_outcomes(
 def _mirrored_sizes(
     workspace: Workspace, artifacts: Sequence[Artifact]
 ) -> Mapping[PurePosixPath, int]:
-    """Return the sizes in bytes of those that the mirror has as they were locked, or first seen."""
-    place = workspace.place
-    found = check_artifacts(place.folder, artifacts, DigestCache(place.digests, writes=False))
+    """Return the sizes in bytes that no lock has, where the mirror has it as locked, or first seen.
+
+    A run beside this one may remove it at any time.
+    """
+    place, unsized = workspace.place, [each for each in artifacts if each.size is None]
+    found = check_artifacts(place.folder, unsized, DigestCache(place.digests, writes=False))
     right = (each.path for each in found if each.status is ArtifactStatus.RIGHT)
-    return {path: (place.folder / path).stat().st_size for path in right}
+    return {path: x.st_size for path in right for x in statuses([place.folder / path])}
 
 
 def _file_outcomes(
