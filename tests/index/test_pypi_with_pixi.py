@@ -181,7 +181,7 @@ def test_pixi_locks_from_the_mirror_by_the_lines_for_who_has_no_mirrors(
     root.mkdir()
     with Upstream(mirror.folder) as server:
         capsys.readouterr()
-        assert doctor.main(["--lock", str(lock), "--mirror", server.url, "--allow-unhashed"]) == 1
+        assert doctor.main(["--lock", str(lock), "--mirror", server.url]) == 1
         lines = capsys.readouterr().out.split("\n\n")[3]
         pixi = find_pixi(tmp_path / "home")
         for guess, code in ((", same-name-heuristic = true", 0), ("", 1)):

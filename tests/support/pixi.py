@@ -47,12 +47,13 @@ class Pixi:
 
 
 def path_without_clients() -> str:
-    """Return a PATH without pixi and conda: the proof by each that is there takes a second."""
+    """Return a PATH without these clients: the proof by each that is there takes a second."""
+    clients = ("pixi", "conda", "micromamba")
     folders = os.environ["PATH"].split(os.pathsep)
     return os.pathsep.join(
         folder
         for folder in folders
-        if not any(shutil.which(program, path=folder) for program in ("pixi", "conda"))
+        if not any(shutil.which(program, path=folder) for program in clients)
     )
 
 
