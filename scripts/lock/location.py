@@ -124,5 +124,7 @@ def plain_url(url: str) -> str:
     if is_no_url(url):
         return url
     plain = without_secrets(url)
-    path = posixpath.normpath(urlsplit(plain).path or "/")
+    path = urlsplit(plain).path
+    if "/." in path:  # two slashes side by side stay, in every URL
+        path = posixpath.normpath(path)
     return f"{origin(plain)}{unquote(path).rstrip('/')}"

@@ -168,8 +168,10 @@ def test_what_is_no_url_is_another_channel(findings: Bend, url: str) -> None:
     assert f"expected  {url}\n" in finding
 
 
-@pytest.mark.parametrize("rest", [":80/conda-forge", ":4430/conda-forge", "/Conda-Forge"])
-def test_another_port_and_a_path_in_capitals_are_another_channel(findings: Bend, rest: str) -> None:
+@pytest.mark.parametrize(
+    "rest", [":80/conda-forge", ":4430/conda-forge", "/Conda-Forge", "//conda-forge"]
+)
+def test_another_port_or_path_is_another_channel(findings: Bend, rest: str) -> None:
     url = f"https://conda.anaconda.org{rest}"
     (finding,) = findings("no-payload", '"conda-forge"', f'"{url}"')
     assert f"expected  {url}\n" in finding
