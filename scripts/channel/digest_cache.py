@@ -40,8 +40,13 @@ class Fingerprint(NamedTuple):
         return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
-Damage = tuple[PurePosixPath, str, str, os.stat_result]
-"""A damaged file: its path, algorithm and digest, and its status from before it was read."""
+class Damage(NamedTuple):
+    """A damaged file: the digest that it has, in hex, and its status from before it was read."""
+
+    path: PurePosixPath
+    algorithm: str
+    digest: str
+    status: os.stat_result
 
 
 class _Known(NamedTuple):
@@ -182,15 +187,17 @@ class DigestCache:
             self._torn = False
 
 
-def note_damage(folder: Path, *damaged: Damage) -> None:
+def note_damage(folder: Path, damaged: Sequence[Damage]) -> None:
     """Have later runs know that files of a channel folder have these digests, and no others.
 
     A disk that forgets bits leaves size and time as they were, by which they would believe them.
     """
+    if not damaged:  # as nearly always; to read the journal takes long
+        return
     digests = DigestCache(channel_paths(folder).digests)
-    for path, algorithm, actual, status in damaged:
+    for path, algorithm, digest, status in damaged:
         for each in ("sha256", "md5"):  # the other one is not known, and is none of before
-            digests.add(path, each, actual if each == algorithm else "", status)
+            digests.add(path, each, digest if each == algorithm else "", status)
 
 
 def _parse_lines(lines: Sequence[bytes]) -> Iterator[Any]:

@@ -333,7 +333,7 @@ def _read(
                 yield data
                 advance(0, len(data))
         if digest.hexdigest() != expected.sha256:
-            wrong[expected] = expected.path, "sha256", digest.hexdigest(), status
+            wrong[expected] = Damage(expected.path, "sha256", digest.hexdigest(), status)
         yield behind
         advance(1, 0)
     yield plan.end
@@ -346,7 +346,7 @@ def _refuse_wrong(folder: Path, wrong: _Wrong) -> None:
     """
     if not wrong:
         return
-    note_damage(folder, *filter(None, wrong.values()))
+    note_damage(folder, [*filter(None, wrong.values())])
     workspaces, problems = read_state(channel_paths(folder)).workspaces, list[Problem]()
     named = {artifact.path for each in workspaces for artifact in each.artifacts}
     for expected, damage in wrong.items():
@@ -357,6 +357,6 @@ def _refuse_wrong(folder: Path, wrong: _Wrong) -> None:
         message, details = "is missing, and its snapshot has it", tuple[tuple[str, str], ...]()
         if damage is not None:
             message = "sha256 differs from its snapshot: it is not carried"
-            details = (("expected", expected.sha256), ("actual", damage[2]))
+            details = (("expected", expected.sha256), ("actual", damage.digest))
         problems.append(finding_problem(path, message, *details, help=help_))
     raise_problems(problems)

@@ -69,8 +69,7 @@ def check_files(
         # Where all is proven, handing on would take longer than looking.
         every = map if len(proven) == len(wanted) else pool.map
         read = list(every(look, wanted))
-    if damaged:
-        note_damage(folder, *damaged)
+    note_damage(folder, damaged)
     size = sum(size for size, _ in read if size is not None)
     problems: list[tuple[Problem, frozenset[EnvironmentPlatform]]] = []
     unhashed, dropped = 0, {each.path for each in retained}
@@ -129,7 +128,7 @@ def _read(
             and path not in proven
             and (actual := hash_file(folder / path, digest.algorithm)) != digest.hex
         ):
-            damaged.append((path, digest.algorithm, actual, status))
+            damaged.append(Damage(path, digest.algorithm, actual, status))
             advice = "remove this file, then `pixi run fetch`"
             sides = ("expected", digest.hex), ("actual", actual)
             message = f"{digest.algorithm} differs from {artifact.digest_source}"
