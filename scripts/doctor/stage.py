@@ -78,9 +78,9 @@ def doctor(
     """Answer for the consumer whose lock it is; nothing is written anywhere.
 
     Of what in the lock say the settings of the manifest beside it, where there are some, and
-    `overrides`; for whom, `clients`. Raises the errors of exit code 2 for a lock or a
-    configuration that cannot be read and for a place that is no mirror, and of exit code 3 where
-    the mirror does not answer.
+    `overrides`; for whom, `clients`. What has no digest is compared by name. Raises the errors of
+    exit code 2 for a lock or a configuration that cannot be read and for a place that is no mirror,
+    and of exit code 3 where the mirror does not answer.
     """
     path = absolute(lock_path / "pixi.lock" if os.path.isdir(lock_path) else lock_path)  # noqa: PTH112
     lock, root = read_lock(path), path.parent  # absolute, as pixi writes file locations
