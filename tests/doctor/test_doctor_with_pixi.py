@@ -131,15 +131,14 @@ def test_the_lines_lead_pixi_to_the_mirror(
 def test_the_lines_lead_pixi_lock_to_a_channel_that_nothing_is_locked_from(
     tmp_path: Path, upstream: Upstream, pixi: Pixi, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, consumer = _mirrored(tmp_path, "by-channel", (CHANNEL, f"{NOBODY}/quiet"))
+    channels = (CHANNEL, f"{NOBODY}/quiet")
+    folder, consumer = _mirrored(tmp_path, "by-channel", channels)
     manifest, lock = consumer / "pixi.toml", consumer / "pixi.lock"
     manifest.write_text(manifest.read_text(encoding="utf-8").replace('two = "*"\n', ""))
-    shutil.copytree(folder, upstream.folder, dirs_exist_ok=True)
-    channels = (CHANNEL, f"{NOBODY}/quiet")
-    rows = LockRow(written=TinyPackage(name="one", subdir=_here()).write(tmp_path), channel=CHANNEL)
-    platforms = (PlatformRows(name=_here(), rows=(rows,)),)
+    row = LockRow(written=TinyPackage(name="one", subdir=_here()).write(tmp_path), channel=CHANNEL)
+    platforms = (PlatformRows(name=_here(), rows=(row,)),)
     write_lock(lock, (EnvironmentRows(platforms=platforms, channels=channels),))
-    assert doctor.main(["--lock", str(lock), "--mirror", upstream.url]) == 1
+    assert doctor.main(["--lock", str(lock), "--mirror", _serve(upstream, folder)]) == 1
     pasted = _pasted(capsys.readouterr().out)
     lines = [x for x in pasted.splitlines(keepends=True) if "quiet" not in x]
     for given, code in (("".join(lines), 1), (pasted, 0)):

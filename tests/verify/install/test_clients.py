@@ -120,7 +120,12 @@ def test_conda_and_micromamba_want_pip_beside_every_python(
     mirror.index()
     world = World(mirror=mirror, upstream=mirror.folder)
     assert world.loud(*INSTALL, client) == 0
-    warning = f"warning: {client} wants pip beside every python, and default/{here()} has none: "
+    unnamed = ", and where nobody asks for python by its name" if client == "micromamba" else ""
+    warning = (
+        f"warning: {client} wants pip beside every python, and default/{here()} has none: it"
+        f" installs only with add_pip_as_python_dependency: false{unnamed} (`pixi add pip`, then"
+        " `pixi run mirror`)\n"
+    )
     is_wanted = "pip" not in names and (client == "micromamba" or conda_adds_pip())
     assert (warning in capsys.readouterr().out) == is_wanted
 
