@@ -1,4 +1,4 @@
-"""Break a copy of the channel in eleven ways and see whether verify notices.
+"""Break a copy of the channel in eleven ways, in six more of PyPI, and see whether verify notices.
 
 A verification that cannot fail proves nothing. Each mutation is shown to the level that is to see
 it, through the stage `verify` itself, on the few files that it concerns: first whole, when nothing
