@@ -223,7 +223,7 @@ def confirm_first_mirror(
 ) -> bool:
     """Print what a first mirror would download, and ask whether to make it; change nothing.
 
-    `words` are those behind the program, to be said again.
+    `words` are those behind the program, to be repeated.
     Returns whether that was done: not where settings or a channel folder show that a mirror is
     wanted. Raises the error of exit code 1 where the answer is no, and of exit code 2 where there
     is no terminal to ask on.

@@ -73,7 +73,7 @@ def rollback(
 ) -> Report:
     """Publish the index of a snapshot, and leave a new one; `name` is, or begins, its id.
 
-    Killed at any moment, said again it ends the same. Raises the error of exit code 2, with nothing
+    Killed at any moment, run again it ends the same. Raises the error of exit code 2, with nothing
     changed, where a file of it is nowhere any more, or not as it was.
     """
     place, target = workspace.place, find_snapshot(workspace.place, name)

@@ -2,7 +2,7 @@
 
 The tables are the features `tools` and `tasks`, but for the channels of the tools. The file of
 before tells how it made them; what differs from that was edited, and is not overwritten. The
-manifest is written first, so that whoever is killed in between can say it again.
+manifest is written first, so that whoever is killed in between can run it again.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def edit(text: str, wanted: Values) -> str:
         is_right, kept = False, []
     if is_right and kept == comments:
         return edited
-    help_ = "change these lines by hand, then say this again"
+    help_ = "change these lines by hand, then run this again"
     parted = [pair[0] for pair in comments if is_right and pair not in kept]
     if parted:
         help_ = f"move the comment to the end of the line that it is about; or {help_}"

@@ -235,7 +235,7 @@ def test_a_comment_that_would_be_lost_stops_it(case: Case) -> None:
         f"error: pixi.toml: {message}",
         "  your comment  # mine",
         *(f"  by hand       {line}" for line in CHANGES.splitlines()),
-        f"help: {moved}; or change these lines by hand, then say this again",
+        f"help: {moved}; or change these lines by hand, then run this again",
     ]
     assert (done.code, contents(case.mine)) == (2, before)
     case.edit("# mine\n", "")
