@@ -176,6 +176,7 @@ def _channel_folder(root: Path, channel_dir: str) -> Path:
         "is the workspace's own folder, or one around it": root.is_relative_to(folder),
         f"is in {STATE_FOLDER}, where working state lives": STATE_FOLDER in folder.parts,
         "is in .pixi, which `pixi clean` removes": folder.is_relative_to(root / ".pixi"),
+        "is in .git, where git keeps its own": ".git" in folder.parts,
         f"is a name that {STATE_FOLDER} has for something else": (
             folder.name.casefold() == TOOL_FOLDER
         ),

@@ -154,6 +154,8 @@ def test_what_a_shell_or_a_browser_would_make_a_path(folder: Path, channel_dir: 
         (".pixi-mirror/x", ".pixi-mirror, where working state lives"),
         (".pixi", ".pixi, which `pixi clean` removes"),
         (".pixi/mirror", ".pixi, which `pixi clean` removes"),
+        (".git", ".git, where git keeps its own"),
+        ("../.git/mirror", ".git, where git keeps its own"),
     ],
 )
 def test_the_channel_is_not_in_a_folder_of_others(
@@ -165,8 +167,9 @@ def test_the_channel_is_not_in_a_folder_of_others(
         'help: channel-dir = "local-channel"'
     )
     # The control: only the name begins so.
-    overrides = SettingOverrides(channel_dir=".pixi-mirror2")
-    assert open_workspace(folder / "pixi.toml", overrides).place.folder == folder / ".pixi-mirror2"
+    for name in (".pixi-mirror2", ".gitlab"):
+        overrides = SettingOverrides(channel_dir=name)
+        assert open_workspace(folder / "pixi.toml", overrides).place.folder == folder / name
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows allows other names, in other words")
