@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -189,24 +190,25 @@ def _own(workspace: Workspace, lock: bytes) -> WorkspaceState:
 def _last(own: WorkspaceState, known: Sequence[WorkspaceState]) -> WorkspaceState | None:
     """Find the last state of this workspace: that of its manifest, else of one with its name.
 
-    The latter was either moved here, with the same lock, or it has a channel of its own, of which
-    this channel with its state is a copy.
+    The latter was either moved here, with the same lock, or moved or copied together with the
+    channel and its state.
     """
     for each in known:
         if each.manifest == own.manifest:
             return each
     for each in known:
         is_moved = each.is_moved_away and each.lock_sha256 == own.lock_sha256 != _NO_LOCK
-        if each.name == own.name and (is_moved or _are_two(each.channel, own.channel)):
+        is_moved |= _seen_from_channel(each) == _seen_from_channel(own)
+        if each.name == own.name and is_moved:
             return each
     return None
 
 
-def _are_two(one: Path, other: Path) -> bool:
-    """Tell whether these are two folders; False where one of them cannot be seen."""
-    with contextlib.suppress(OSError):
-        return not one.samefile(other)
-    return False
+def _seen_from_channel(workspace: WorkspaceState) -> str:
+    """Return the path of a manifest relative to the channel, which both keep as they move."""
+    with contextlib.suppress(ValueError):  # they are on two drives
+        return os.path.relpath(workspace.manifest, workspace.channel)
+    return str(workspace.manifest)
 
 
 def _check_layout(workspace: Workspace, state: MirrorState, wanted: Layout) -> None:

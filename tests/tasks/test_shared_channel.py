@@ -399,6 +399,44 @@ def test_a_moved_workspace_is_taken_over(world: World, capsys: pytest.CaptureFix
     assert f"shared with: two ({world.root / 'again' / 'pixi.toml'})\n" in out
 
 
+def test_all_that_have_moved_with_their_channel_are_taken_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a monorepo moves: the folder around each of them is gone, too."""
+    world = World(root=tmp_path / "before")
+    for name, packages in (("one", (A,)), ("two", (B,))):
+        make(world.root, name)
+        world.lock(name, *packages)
+        assert run("index", world.workspace(name), "-q") == 0
+    world.root.rename(tmp_path / "after")
+    moved = World(root=tmp_path / "after")
+    moved.lock("one", A2)
+    assert run("index", moved.one, "-q") == 0
+    capsys.readouterr()
+    assert run("prune", moved.one, "--now") == 0
+    gone = f"shared with: two ({world.root / 'two' / 'pixi.toml'}, which is gone)\n"
+    assert gone in capsys.readouterr().out
+    assert moved.artifacts() == ["linux-64/a-2.0-0.conda", "noarch/b-1.0-0.conda"]
+    assert run("index", moved.two, "-q") == 0
+    assert run("prune", moved.two) == 0
+    there = f"nothing to prune\nshared with: one ({moved.one.root / 'pixi.toml'})\nsnapshot "
+    assert capsys.readouterr().out.startswith(there)
+    # Control: at another place beside the channel it may be any workspace of that name.
+    shutil.copytree(moved.two.root, moved.root / "apart" / "two")
+    moved.root.rename(world.root)
+    shutil.rmtree(world.two.root)
+    apart = world.workspace("apart/two")
+    manifest = apart.root / "pixi.toml"
+    manifest.write_text(manifest.read_text().replace("../common", "../../common"), encoding="utf-8")
+    world.lock("apart/two", BOTH)
+    assert run("index", apart, "-q") == 0
+    assert run("prune", apart, "--now") == 0
+    assert f"shared with: two ({moved.two.root / 'pixi.toml'}, which is gone)\n" in (
+        capsys.readouterr().out
+    )
+    assert "noarch/b-1.0-0.conda" in world.artifacts()
+
+
 def test_one_without_a_lock_of_its_own_is_taken_for_no_other(world: World) -> None:
     """All of them have the same one, none; the control is above, with a lock."""
     for folder, lock in (("here", "one"), ("there", "two")):
