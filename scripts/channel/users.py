@@ -234,17 +234,17 @@ def _conflicts(
 ) -> Iterator[Problem]:
     """Yield a problem for each conflict of two workspaces that share a channel folder."""
     gone = next((each for each in (one, other) if each.is_gone), None)
-    help_line = f"give one of them a channel of its own: channel-dir under [{TABLE}]"
-    if gone:
-        help_line = f"pixi run prune --forget {quoted(gone.name)}"
+    forget = f"pixi run prune --forget {quoted((gone or other).name)}"
+    apart = f"give one of them a channel of its own: channel-dir under [{TABLE}]"
+    replaced = f"{forget}, then pixi run update-mirror in both, if upstream has replaced it; else "
 
-    def conflict(subject: str, message: str, ours: str, theirs: str) -> Problem:
+    def conflict(subject: str, message: str, help: str, ours: str, theirs: str) -> Problem:
         return usage_problem(
             subject,
             f"two workspaces that share this {message}",
             (ours, f"of {one}"),
             (theirs, f"of {other}"),
-            help=help_line,
+            help=forget if gone else help,
         )
 
     by_path = {each.path: each for each in one.artifacts}
@@ -255,13 +255,15 @@ def _conflicts(
     for theirs in other.artifacts:
         ours, channel = by_path.get(theirs.path), theirs.path_in_other_layout.parent.parent
         if ours is not None and _differ(place, ours, theirs):
-            shown = (str(each.digest or each.size) for each in (ours, theirs))
-            yield conflict(str(theirs.path), "channel want different bytes here", *shown)
+            digests = (str(each.digest or each.size) for each in (ours, theirs))
+            message = "channel want different bytes here"
+            yield conflict(str(theirs.path), message, replaced + apart, *digests)
         if not is_pypi_path(theirs.path) and channels.get(theirs.package, channel) != channel:
             message = (
                 "flat channel take it from two channels, which a flat channel cannot keep apart"
             )
-            yield conflict(theirs.package, message, str(channels.pop(theirs.package)), str(channel))
+            shown = str(channels.pop(theirs.package)), str(channel)
+            yield conflict(theirs.package, message, apart, *shown)
 
 
 def _differ(place: ChannelPaths, one: NamedArtifact, other: NamedArtifact) -> bool:

@@ -161,9 +161,38 @@ def test_one_place_and_two_digests(
         " bytes here\n"
         f"  sha256:{row.written.sha256}  of two ({world.two.root / 'pixi.toml'})\n"
         f"  sha256:{first.written.sha256}  of one ({world.one.root / 'pixi.toml'})\n"
-        "help: give one of them a channel of its own: channel-dir under [tool.pixi-mirror]\n"
+        "help: pixi run prune --forget one, then pixi run update-mirror in both, if upstream has"
+        " replaced it; else give one of them a channel of its own: channel-dir under"
+        " [tool.pixi-mirror]\n"
     )
     assert world.one.states() == before, "not a byte"
+
+
+def test_of_a_file_that_upstream_has_replaced_the_help_cures(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each of the two has to move on first, as far as the other one tells."""
+    other = replace(BOTH, padding=100)
+    anew = rows(world.root / "other", (other,))
+    for mirror_ in (world.one, world.two):
+        lock = mirror_.root / "pixi.lock"
+        before = lock.read_bytes()
+        mirror_.lock(anew)
+        assert run("index", mirror_) == 2, "the control"
+        lock.write_bytes(before)
+    world.two.lock(anew)
+    (world.root / "common" / "noarch" / "both-1.0-0.conda").write_bytes(other.data)
+    capsys.readouterr()
+    assert run("index", world.two) == 2
+    command = capsys.readouterr().err.partition("help: pixi run ")[2].partition(",")[0]
+    assert command == "prune --forget one"
+    task, *options = command.split()
+    assert run(task, world.two, *options) == 0
+    assert run("index", world.two) == 0
+    world.one.lock((*anew, *rows(world.root / "upstream", (A, W))))
+    assert run("index", world.one) == 0
+    for mirror_ in (world.one, world.two):
+        assert run("verify", mirror_, "--level", "files,index", "-q") == 0
 
 
 def test_what_the_other_has_only_fetched_is_not_indexed(
