@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
 
@@ -187,15 +187,15 @@ class DigestCache:
             self._torn = False
 
 
-def note_damage(folder: Path, damaged: Sequence[Damage]) -> None:
+def note_damage(folder: Path, damaged: Iterable[Damage | None]) -> None:
     """Have later runs know that files of a channel folder have these digests, and no others.
 
     A disk that forgets bits leaves size and time as they were, by which they would believe them.
+    Each is noted as it comes: a run that is killed has not looked in vain.
     """
-    if not damaged:  # as nearly always; to read the journal takes long
-        return
-    digests = DigestCache(channel_paths(folder).digests)
-    for path, algorithm, digest, status in damaged:
+    digests = None  # nothing is damaged, as nearly always; to read the journal takes long
+    for path, algorithm, digest, status in filter(None, damaged):
+        digests = digests or DigestCache(channel_paths(folder).digests)
         for each in ("sha256", "md5"):  # the other one is not known, and is none of before
             digests.add(path, each, digest if each == algorithm else "", status)
 

@@ -346,7 +346,7 @@ def _refuse_wrong(folder: Path, wrong: _Wrong) -> None:
     """
     if not wrong:
         return
-    note_damage(folder, [*filter(None, wrong.values())])
+    note_damage(folder, wrong.values())
     workspaces, problems = read_state(channel_paths(folder)).workspaces, list[Problem]()
     named = {artifact.path for each in workspaces for artifact in each.artifacts}
     for expected, damage in wrong.items():

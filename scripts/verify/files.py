@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -63,13 +63,17 @@ def check_files(
     wanted.sort(key=lambda each: each.size or 0, reverse=True)
     keys = proofs.artifact_keys(Level.FILES, folder, wanted)
     proven = proofs.find(keys)
-    damaged = list[Damage]()
-    look = partial(_read, folder, proven, damaged)
-    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+    read = list[tuple[int | None, Problem | None]]()
+
+    def look(pool: ThreadPoolExecutor) -> Iterator[Damage | None]:
         # Where all is proven, handing on would take longer than looking.
         every = map if len(proven) == len(wanted) else pool.map
-        read = list(every(look, wanted))
-    note_damage(folder, damaged)
+        for size, problem, damage in every(partial(_read, folder, proven), wanted):
+            read.append((size, problem))
+            yield damage
+
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        note_damage(folder, look(pool))
     size = sum(size for size, _ in read if size is not None)
     problems: list[tuple[Problem, frozenset[EnvironmentPlatform]]] = []
     unhashed, dropped = 0, {each.path for each in retained}
@@ -102,22 +106,23 @@ def check_files(
 
 
 def _read(
-    folder: Path, proven: Container[PurePosixPath], damaged: list[Damage], artifact: Artifact
-) -> tuple[int | None, Problem | None]:
+    folder: Path, proven: Container[PurePosixPath], artifact: Artifact
+) -> tuple[int | None, Problem | None, Damage | None]:
     """Read one artifact: its size, where it is a file, and the first thing that is wrong with it.
 
-    Not its bytes where its size is wrong already, or they are proven. Other bytes are `damaged`.
+    Not its bytes where its size is wrong already, or they are proven. Other bytes are damage.
     """
-    path, size, problem = artifact.path, None, None
+    path, size, problem, damage = artifact.path, None, None, None
     source = "pixi.lock" if artifact.urls else "its record"
     try:
         link = link_above(folder, path)
         if link is not None:
-            return None, link_problem(path, "" if link == path else f", since {link} is one")
+            problem = link_problem(path, "" if link == path else f", since {link} is one")
+            return None, problem, None
         status = (folder / path).lstat()
         if not S_ISREG(status.st_mode):
             advice = "remove it, then `pixi run fetch`"
-            return None, finding_problem(path, "is not a file", help=advice)
+            return None, finding_problem(path, "is not a file", help=advice), None
         size, digest = status.st_size, artifact.digest
         if artifact.size is not None and size != artifact.size:
             sides = ("expected", f"{artifact.size} bytes"), ("actual", f"{size} bytes")
@@ -128,16 +133,17 @@ def _read(
             and path not in proven
             and (actual := hash_file(folder / path, digest.algorithm)) != digest.hex
         ):
-            damaged.append(Damage(path, digest.algorithm, actual, status))
+            damage = Damage(path, digest.algorithm, actual, status)
             advice = "remove this file, then `pixi run fetch`"
             sides = ("expected", digest.hex), ("actual", actual)
             message = f"{digest.algorithm} differs from {artifact.digest_source}"
             problem = finding_problem(path, message, *sides, help=advice)
     except (FileNotFoundError, NotADirectoryError):
-        return None, finding_problem(path, "is missing", help="pixi run fetch")
+        return None, finding_problem(path, "is missing", help="pixi run fetch"), None
     except OSError as error:
-        return None, usage_problem(path, f"cannot be read: {error.strerror}", help=SEE_TO_DISK)
-    return size, problem
+        problem = usage_problem(path, f"cannot be read: {error.strerror}", help=SEE_TO_DISK)
+        return None, problem, None
+    return size, problem, damage
 
 
 def _blamed(

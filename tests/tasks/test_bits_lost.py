@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.channel.digest_cache import DigestCache
+from scripts.core.files import hash_file
 from scripts.keep.snapshots import read_snapshots, tree_of
 from tasks import bundle, fetch, index, mirror, rollback, verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
@@ -90,6 +91,33 @@ def test_the_journal_of_digests_is_read_once_for_all_that_is_damaged(
     assert read == [made.workspace.place.digests]
     assert run(mirror, made, *LEVELS) == 0
     assert [each.read_bytes() for each in files] == [each.data for each in packages]
+
+
+def test_what_verify_has_found_before_it_was_killed_is_mended(
+    made: Mirror, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = [TinyPackage(name=f"p{number}", padding=9999 - number) for number in range(9)]
+    lock(made, upstream, *packages)
+    assert run(mirror, made, *LEVELS) == 0
+    files = [made.folder / "noarch" / each.file_name for each in packages]
+    for file in files:
+        flip(file)
+
+    class KilledError(BaseException):
+        """Nothing in the task may catch this."""
+
+    def die_at_the_last(file: Path, algorithm: str) -> str:
+        if file == files[-1]:  # the smallest, which is read last
+            raise KilledError
+        return hash_file(file, algorithm)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("scripts.verify.files.hash_file", die_at_the_last)
+        with pytest.raises(KilledError):
+            run(verify, made, "-q", "--level", "files")
+    assert run(mirror, made, *LEVELS) == 0
+    mended = [file.read_bytes() == each.data for file, each in zip(files, packages, strict=True)]
+    assert mended == [*[True] * 8, False], "the control: the last one nobody has read"
 
 
 def test_the_newest_snapshot_is_mended_with_the_channel(made: Mirror) -> None:
