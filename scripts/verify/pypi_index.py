@@ -28,7 +28,15 @@ from scripts.core.redact import redact, without_secrets
 from scripts.core.symlinks import link_above
 from scripts.index.distribution import read_distribution
 from scripts.index.file_classes import IndexedArtifact
-from scripts.index.pypi_pages import INDEX, MAPPING, PAGE, PAGE_JSON, SIMPLE, metadata_path
+from scripts.index.pypi_pages import (
+    INDEX,
+    MAPPING,
+    PAGE,
+    PAGE_JSON,
+    SIMPLE,
+    metadata_path,
+    public_record,
+)
 from scripts.index.readback import read_index_file
 from scripts.index.repodata import DamagedIndexError
 from scripts.lock.pypi import FILES, index_folder, purl_names, pypi_artifacts
@@ -55,6 +63,9 @@ class PageLink:
     """The sha256 of the `.metadata` file."""
     yanked: str | None
     """The reason, which may be empty; None: it is not yanked."""
+    version: object = None
+    upstream: object = None
+    """What the next `index` reads back: `_version` and `_upstream` of `index/`, as JSON has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +244,13 @@ def _differences(
     is_said = INDEX in path.parents or link.metadata is not None
     if is_said and file.metadata is not None and link.metadata != file.metadata:
         yield "sha256 of the METADATA", file.metadata, link.metadata
+    if INDEX in path.parents and path.name == PAGE_JSON:
+        public = public_record(file.record, "")
+        source = {"index": public.index, "url": public.location}
+        if link.version != public.version:
+            yield "'_version'", public.version, str(link.version)
+        if not isinstance(link.upstream, list) or source not in link.upstream:
+            yield "'_upstream'", str(source), str(link.upstream)
 
 
 class _Links(HTMLParser):
@@ -286,6 +304,8 @@ def json_links(files: Iterable[Any]) -> list[PageLink]:
                 requires_python=requires_python,
                 metadata=metadata.get("sha256") if isinstance(metadata, dict) else None,
                 yanked=(yanked if isinstance(yanked, str) else "") if yanked else None,
+                version=each.get("_version"),
+                upstream=each.get("_upstream"),
             )
         )
     return links

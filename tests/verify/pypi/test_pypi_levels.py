@@ -186,6 +186,16 @@ SIMPLE = "_pypi/simple/pypi.example.org/simple/tiny-lib/index.html"
             '"filename":"tiny_lob',
             f"has another filename of {LIB}",
         ),
+        # which the next `index` reads back
+        *(
+            (PAGE.replace(".html", ".v1_json"), pattern, text, message)
+            for pattern, text, message in (
+                ('"_version":"1.1"', '"_version":"1.2"', f"has another '_version' of {LIB}"),
+                (r'"_upstream":\[', '"_upstream":[], "_":[', f"has another '_upstream' of {LIB}"),
+                (r'("index":"https:)//pypi', r"\1//pipi", f"has another '_upstream' of {LIB}"),
+                (r'"_upstream":\[.*?\]', '"_upstream":1', f"has another '_upstream' of {LIB}"),
+            )
+        ),
     ],
 )
 def test_a_page_that_is_wrong_is_found_by_index(
