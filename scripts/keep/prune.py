@@ -51,6 +51,7 @@ from scripts.index.file_classes import (
     is_artifact_path,
     read_channels,
     refuse_links,
+    waiting_files,
 )
 from scripts.index.stage import index
 from scripts.keep.prune_plan import (
@@ -99,17 +100,21 @@ def prune(
     files = classify_files(place.folder, selection, users, console)
     dropped = _approved(_asked_for(files, users, drop), approved.dropped if approved else None)
     _refuse_unknown_users(workspace, users, files, dropped)
-    waiting, problems, when, locked = files.waiting, tuple[Problem, ...](), now(), users.named()
+    problems, when = tuple[Problem, ...](), now()
     dropped, is_indexing = _plan_index(
         workspace, locks, console, files, dropped, is_asked=bool(drop)
     )
+    # An index is of the present locks: what only those of before name waits like all else then.
+    known = replace(users, last=None) if is_indexing and at_once else users
+    listed = waiting_files(place.folder, known)
+    waiting = tuple(x for x in listed if os.path.lexists(place.folder / x.path))
     if is_indexing:
         make_index = partial(index, workspace, selection, console, users=users, dry_run=dry_run)
         problems = make_index(dropping=[each.path for each in dropped]).problems
         when = now()
     if not dry_run:
         listed = still_waiting(place.folder, read_state(place).removals, frozenset())
-        waiting = tuple(each for each in listed if each.path not in locked)
+        waiting = tuple(each for each in listed if each.path not in known.named())
     removed = tuple(each for each in waiting if at_once or is_due(each, grace, when))
     fresh = _stale_index(files.waiting, waiting if at_once else ())
     removed = _approved(removed, approved.removed | fresh if approved else None)

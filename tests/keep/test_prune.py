@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,10 @@ from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.report import Report, human_size
 from scripts.keep.prune import prune
-from scripts.keep.snapshots import newest_snapshot, read_snapshot_files
+from scripts.keep.snapshots import newest_snapshot, read_snapshot_files, read_snapshots
 from tasks.index import main as index_main
 from tasks.prune import main as prune_main
+from tasks.rollback import main as rollback_main
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
 
@@ -303,3 +305,32 @@ def test_a_list_that_cannot_be_read(tmp_path: Path, any_indexer: str) -> None:
         "help: see to the disk and its permissions, then run this again"
     )
     assert mirror.states() == before
+
+
+def test_at_once_goes_what_a_lock_had_before_a_rollback(tmp_path: Path) -> None:
+    """Once the old lock is back: one run is enough, and its dry run tells of as much."""
+    mirror, locks = make_mirror(tmp_path / "workspace"), list[bytes]()
+    windows = TinyPackage(name="w", subdir="win-64")
+    for packages in ((OLD,), (NEW,), (replace(OLD, version="3.0"), windows)):
+        mirror.lock(rows(tmp_path / "upstream", (*packages, BOTH)))
+        mirror.index()
+        locks.append((mirror.root / "pixi.lock").read_bytes())
+        assert index_main(["--manifest-path", str(mirror.root), "-q"]) == 0
+    ids = [each.id for each in read_snapshots(mirror.workspace.place)]
+    manifest = ("--manifest-path", str(mirror.root), "-q")
+    assert rollback_main([*manifest, ids[1]]) == 0
+    (mirror.root / "pixi.lock").write_bytes(locks[1])
+    # Control: who waits leaves what the lock of before names, which may come back.
+    mirror.let_grace_pass()
+    assert "win-64/w-1.0-0.conda" not in _removed(run(mirror, dry_run=True, at_once=False))
+    gone = {"linux-64/a-1.0-0.conda", "linux-64/a-3.0-0.conda", "win-64/w-1.0-0.conda"}
+    preview, report = run(mirror, dry_run=True), run(mirror)
+    assert {x for x in _removed(preview, "dropped") if x.endswith(".conda")} == gone
+    assert {x for x in _removed(report) if x.endswith(".conda")} == gone
+    assert mirror.waiting() == []
+    assert run(mirror).lines[0] == "nothing to prune"
+
+
+def _removed(report: Report, *more: str) -> set[str]:
+    found: Any = report.data
+    return {each["path"] for key in ("removed", *more) for each in found[key]}
