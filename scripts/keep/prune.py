@@ -101,20 +101,15 @@ def prune(
     dropped = _approved(_asked_for(files, users, drop), approved.dropped if approved else None)
     _refuse_unknown_users(workspace, users, files, dropped)
     problems, when = tuple[Problem, ...](), now()
-    dropped, is_indexing = _plan_index(
-        workspace, locks, console, files, dropped, is_asked=bool(drop)
-    )
+    dropped, is_indexing = _plan_index(workspace, locks, console, files, dropped, drop=drop)
     # An index is of the present locks: what only those of before name waits like all else then.
     known = replace(users, last=None) if is_indexing and at_once else users
-    listed = waiting_files(place.folder, known)
-    waiting = tuple(x for x in listed if os.path.lexists(place.folder / x.path))
     if is_indexing:
         make_index = partial(index, workspace, selection, console, users=users, dry_run=dry_run)
         problems = make_index(dropping=[each.path for each in dropped]).problems
         when = now()
-    if not dry_run:
-        listed = still_waiting(place.folder, read_state(place).removals, frozenset())
-        waiting = tuple(each for each in listed if each.path not in known.named())
+    state = read_state(place)
+    waiting = waiting_files(place.folder, replace(known, state=state))
     removed = tuple(each for each in waiting if at_once or is_due(each, grace, when))
     fresh = _stale_index(files.waiting, waiting if at_once else ())
     removed = _approved(removed, approved.removed | fresh if approved else None)
@@ -123,13 +118,14 @@ def prune(
     held = held_by_trees(workspace, going, coming=coming)
     trees = prune_trees(workspace, removing=going, coming=coming, dry_run=True)
     room = freed_bytes(statuses(place.folder / each for each in going))
-    if not dry_run:
+    if dry_run:
+        removed = _there(place.folder, removed)
+    elif removed:
         # What a lock names stays on the list after a rollback: the lock may go back, too.
-        left = frozenset(listed).difference(removed)
-        removed = remove(place, removed, left) if removed else ()
-        waiting = tuple(x for x in waiting if os.path.lexists(place.folder / x.path))
+        listed = still_waiting(place.folder, state.removals, frozenset())
+        removed = remove(place, removed, frozenset(listed).difference(removed))
     report = _report(
-        replace(files, waiting=waiting),
+        replace(files, waiting=_there(place.folder, waiting)),
         users,
         dropped=dropped,
         removed=removed,
@@ -141,6 +137,11 @@ def prune(
     )
     # The trees themselves go after the snapshot.
     return join_reports(report, trees if dry_run else Report(problems=problems))
+
+
+def _there(folder: Path, waiting: Iterable[Removal]) -> tuple[Removal, ...]:
+    """Choose those whose file is there; of a killed run it may be gone, and its folder not yet."""
+    return tuple(each for each in waiting if os.path.lexists(folder / each.path))
 
 
 def _stale_index(before: Iterable[Removal], waiting: Iterable[Removal]) -> frozenset[str]:
@@ -157,12 +158,12 @@ def _plan_index(
     files: ChannelFiles,
     dropped: tuple[ChannelFile, ...],
     *,
-    is_asked: bool,
+    drop: Sequence[PurePosixPath],
 ) -> tuple[tuple[ChannelFile, ...], bool]:
     """Tell what of this is dropped, and whether an index is made: for that, or to end another run.
 
     After a rollback or an unbundle none is, and nothing is dropped: that is warned of, or the error
-    of exit code 2 where the user asks for it. Raises that of 1 where a run was stopped as it
+    of exit code 2 where the user asks to `drop`. Raises that of 1 where a run was stopped as it
     published, which no index may end: a snapshot would be of what is half published.
     """
     place, unbundled, moved = workspace.place, _unbundled(workspace), tuple[Problem, ...]()
@@ -176,7 +177,7 @@ def _plan_index(
             problem = usage_problem(workspace.settings.channel_dir, _BEHIND, help=_CATCHES_UP)
         if problem is None:
             return dropped, True
-        if is_asked or not dropped:
+        if drop or not dropped:
             raise MirrorError(problem)
         console.warn(f"{problem.subject}: {problem.message}; so the index stays as it is")
         console.note(f"help: {problem.help}")
