@@ -14,11 +14,10 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
 
-from scripts.core.channel_paths import channel_paths
 from scripts.core.files import FileStatus, fsync_file, hash_file, write_atomically
 
 # Stands for the boot id where the bytes are known to be on the disk.
@@ -187,17 +186,14 @@ class DigestCache:
             self._torn = False
 
 
-def note_damage(folder: Path, damaged: Iterable[Damage | None]) -> None:
-    """Have later runs know that files of a channel folder have these digests, and no others.
+def note_damage(digests: DigestCache, damage: Damage) -> None:
+    """Have later runs know that a file has this digest, and no other.
 
-    A disk that forgets bits leaves size and time as they were, by which they would believe them.
-    Each is noted as it comes: a run that is killed has not looked in vain.
+    A disk that forgets bits leaves size and time as they were, by which they would believe it.
     """
-    digests = None  # nothing is damaged, as nearly always; to read the journal takes long
-    for path, algorithm, digest, status in filter(None, damaged):
-        digests = digests or DigestCache(channel_paths(folder).digests)
-        for each in ("sha256", "md5"):  # the other one is not known, and is none of before
-            digests.add(path, each, digest if each == algorithm else "", status)
+    for each in ("sha256", "md5"):  # the other one is not known, and is none of before
+        digest = damage.digest if each == damage.algorithm else ""
+        digests.add(damage.path, each, digest, damage.status)
 
 
 def _parse_lines(lines: Sequence[bytes]) -> Iterator[Any]:

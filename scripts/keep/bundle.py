@@ -21,7 +21,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import IO, Final
 
-from scripts.channel.digest_cache import Damage, note_damage
+from scripts.channel.digest_cache import Damage, DigestCache, note_damage
 from scripts.channel.folders import free_bytes
 from scripts.channel.inventory import files_below
 from scripts.channel.state import read_state
@@ -346,7 +346,9 @@ def _refuse_wrong(folder: Path, wrong: _Wrong) -> None:
     """
     if not wrong:
         return
-    note_damage(folder, wrong.values())
+    digests = DigestCache(channel_paths(folder).digests)
+    for each in filter(None, wrong.values()):
+        note_damage(digests, each)
     workspaces, problems = read_state(channel_paths(folder)).workspaces, list[Problem]()
     named = {artifact.path for each in workspaces for artifact in each.artifacts}
     for expected, damage in wrong.items():

@@ -7,17 +7,19 @@ the disk since. What these levels have proven is, where the caller remembers it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
 from scripts.channel.archive import read_identity
-from scripts.channel.digest_cache import Damage, note_damage
+from scripts.channel.digest_cache import Damage, DigestCache, note_damage
 from scripts.channel.inventory import SEE_TO_DISK
 from scripts.core.artifact import Artifact
+from scripts.core.channel_paths import channel_paths
 from scripts.core.errors import ExitCode, Problem, finding_problem, usage_problem
 from scripts.core.files import hash_file
 from scripts.core.redact import redact
@@ -64,17 +66,15 @@ def check_files(
     keys = proofs.artifact_keys(Level.FILES, folder, wanted)
     proven = proofs.find(keys)
     read = list[tuple[int | None, Problem | None]]()
-
-    def look(pool: ThreadPoolExecutor) -> Iterator[Damage | None]:
+    digests = functools.cache(lambda: DigestCache(channel_paths(folder).digests))  # seldom needed
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         # Where all is proven, handing on would take longer than looking.
         every = map if len(proven) == len(wanted) else pool.map
         for size, problem, damage in every(partial(_read, folder, proven), wanted):
             read.append((size, problem))
-            yield damage
-
-    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        note_damage(folder, look(pool))
-    size = sum(size for size, _ in read if size is not None)
+            if damage is not None:  # noted at once, as the run may be killed
+                note_damage(digests(), damage)
+    total = sum(size for size, _ in read if size is not None)
     problems: list[tuple[Problem, frozenset[EnvironmentPlatform]]] = []
     unhashed, dropped = 0, {each.path for each in retained}
     for each, (found, problem) in zip(wanted, read, strict=True):
@@ -92,7 +92,7 @@ def check_files(
         elif each.path not in proven:
             proofs.add(keys.get(each.path))
     count = sum(found is not None for found, _ in read)
-    line = f"read: {counted(count, 'artifact')}, {human_size(size)}"
+    line = f"read: {counted(count, 'artifact')}, {human_size(total)}"
     if proven:
         line += f", {len(proven)} of them in earlier runs"
     without = f"the lock has neither sha256 nor md5 of {counted(unhashed, 'artifact')}"
@@ -101,7 +101,7 @@ def check_files(
         proven=oldest_by_place(proven, uses),
         lines=(f"{line}; {unhashed} of them without a hash" if unhashed else line,),
         caveats=(f"files: {without}",) if unhashed else (),
-        data={"artifacts": count, "bytes": size, "unhashed": unhashed},
+        data={"artifacts": count, "bytes": total, "unhashed": unhashed},
     )
 
 
