@@ -291,7 +291,8 @@ def _report(
 ) -> Report:
     failed = sorted(failed, key=lambda each: str(each.artifact.path))
     locks = locks_by_path(selection) if failed else {}
-    size = sum({each.digest: each.status.st_size for each in placed}.values())
+    came = {each.path for each in plan.to_download}  # the others are placed by them
+    size = sum(each.status.st_size for each in placed if each.artifact.path in came)
     wanted = len(plan.to_download) + len(plan.copies)
     untried = wanted - len(placed) - len(failed)
     lines = [f"fetch: {len(failed)} of {wanted} could not be fetched"] if failed else []

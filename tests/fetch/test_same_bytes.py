@@ -100,8 +100,9 @@ def test_two_places_take_one_download(
 
 
 def test_a_place_that_is_gone_or_wrong_is_made_from_the_other_with_no_network(
-    upstream: Upstream, written: WrittenPackage, tmp_path: Path
+    upstream: Upstream, written: WrittenPackage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """So no byte of it has come."""
     root = tmp_path / "w"
     make_workspace(root, offer(upstream, written, 3))
     assert run(root) == 0
@@ -110,7 +111,9 @@ def test_a_place_that_is_gone_or_wrong_is_made_from_the_other_with_no_network(
     two.unlink()
     two.write_bytes(b"wrong")
     upstream.always("*", status(500))
+    capsys.readouterr()
     assert run(root) == 0
+    assert capsys.readouterr().out == "fetch: 2 artifacts fetched, 0 B; 1 was there already\n"
     assert set(places(root).values()) == {written.path.read_bytes()}
     assert len(upstream.requests) == 1
 
