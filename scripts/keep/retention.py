@@ -27,6 +27,7 @@ from scripts.keep.snapshot_trees import remove_snapshot, remove_tree, remove_unf
 from scripts.keep.snapshots import (
     Snapshot,
     find_record,
+    later_of,
     proven_text,
     read_records,
     read_snapshot_files,
@@ -238,7 +239,8 @@ def forget_snapshot(workspace: Workspace, name: str) -> Report:
             help="pixi run snapshots",
         )
     folders = (record.with_suffix(""), record.with_suffix(LOCKS))
-    room = freed_bytes(statuses(x for each in folders for x in _files_below(each)))
+    files = chain((record, later_of(record)), *map(_files_below, folders))
+    room = freed_bytes(statuses(files))
     with removal_errors():
         remove_snapshot(place, record)
     return Report(

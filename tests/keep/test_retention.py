@@ -98,6 +98,12 @@ def own_bytes(mirror: Mirror, snapshot: Snapshot) -> int:
     return sum(x.stat().st_size for x in tree.rglob("*") if x.is_file() and x.stat().st_nlink == 1)
 
 
+def bytes_below(folder: Path) -> int:
+    """Sum the bytes of all files, each inode once."""
+    every = (each.lstat() for each in folder.rglob("*") if each.is_file())
+    return sum({each.st_ino: each.st_size for each in every}.values())
+
+
 def test_the_newest_tree_never_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mirror = make(tmp_path, 2, "keep-snapshots = 1\n")
     mirror.lock(rows(tmp_path / "upstream", (version(1), version(2), BOTH)))  # nothing to drop
@@ -195,13 +201,17 @@ def test_the_list_and_forgetting(tmp_path: Path, capsys: pytest.CaptureFixture[s
         second.artifacts,
         second.size,
     )
+    record_size = record_of(place, first.id).stat().st_size
     assert run(snapshots, mirror, "--forget", second.id) == 2
     assert capsys.readouterr().err == (
         f"error: {second.id}: is the newest snapshot: what the channel holds now\n"
         "help: pixi run snapshots\n"
     )
+    before = bytes_below(tmp_path)
     assert run(snapshots, mirror, "--forget", first.id) == 0
-    assert capsys.readouterr().out.startswith(f"forgotten: {first.id}, ")
+    freed = before - bytes_below(tmp_path)
+    assert freed > record_size, "its locks, too"
+    assert capsys.readouterr().out == f"forgotten: {first.id}, {human_size(freed)}\n"
     assert read_snapshots(place) == (second,)
     assert not record_of(place, first.id).exists()
     assert not locks_of(place, first).exists()
