@@ -9,7 +9,7 @@ from typing import Final
 from scripts.core.errors import Problem, did_you_mean, finding_problem
 from scripts.core.pep508 import pypi_name
 from scripts.core.redact import redact
-from scripts.core.report import Json, Line, Report
+from scripts.core.report import Json, Line, Report, listed
 from scripts.lock.model import LockedPackage
 from scripts.lock.pypi import conda_pypi_names
 from scripts.lock.pypi_requirements import package_label
@@ -25,6 +25,7 @@ from scripts.verify.requirements import (
 from scripts.workspace.settings import IncompleteKind
 
 _ALIKE: Final = 0.8  # how like a name must be that is offered, of thousands
+_SHOWN: Final = 20  # places that one line names
 _ANY: Final = EnvironmentPlatform("", "")
 
 
@@ -138,7 +139,7 @@ def _lines(reasons: Sequence[Reason]) -> Iterator[Line]:
     for each in reasons:
         found.setdefault(replace(each, place=_ANY), []).append(str(each.place))
     for one, places in found.items():
-        yield f"{one.package}: in {', '.join(places)}"
+        yield f"{one.package}: in {listed(places, _SHOWN)}"
         if one.not_mirrored is not None:
             yield f"  is not mirrored: {one.not_mirrored}"
         labels = ("needed by", "      and")

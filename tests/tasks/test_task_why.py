@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tasks import fetch, why
-from tests.support.locks import RawRow
-from tests.support.several import BOTH, OWN, Several, make_several
+from tests.support.locks import EnvironmentRows, PlatformRows, RawRow, write_lock
+from tests.support.several import ALONE, BOTH, OWN, Several, make_several
 from tests.support.template import ROOT
 from tests.support.upstream import Upstream
 
@@ -71,6 +71,24 @@ def test_a_way_up_in_a_lock_without_a_manifest(
         "  needed by  own-1.0-0: both\n"
         "  and no other in that lock needs that; there is no manifest beside ../lone/team.lock\n"
     )
+
+
+def test_of_many_places_twenty_are_named(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many as are named, and one more."""
+    [alone] = several.rows(ALONE)
+    platforms = (PlatformRows(name="win-64", rows=(alone,)),)
+    names = [f"e{number:02}" for number in range(21)]
+    for count, more in ((20, ""), (21, " and 1 more, in --json")):
+        lock = several.root / "lone" / "team.lock"
+        write_lock(lock, [EnvironmentRows(name=x, platforms=platforms) for x in names[:count]])
+        assert several.task(why.main, "alone", "--only", "../lone/team.lock") == 0
+        told = ", ".join(f"{name}/win-64" for name in names[:20])
+        first = capsys.readouterr().out.partition("\n")[0]
+        assert first == f"win-64/alone-1.0-0.conda: in {told}{more}"
+        assert several.task(why.main, "alone", "--only", "../lone/team.lock", "--json") == 0
+        assert len(json.loads(capsys.readouterr().out)["found"]) == count
 
 
 def test_none_has_it(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
