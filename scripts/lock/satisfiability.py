@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any, Final
 from urllib.parse import unquote
@@ -46,7 +47,7 @@ from scripts.workspace.workspace import Workspace
 # What only pixi checks.
 _NOT_CHECKED: Final = (
     "whether the packages' own dependencies are met, and all are still needed",
-    "channel-priority, solve-strategy, exclude-newer, constraints; pypi-options but indexes",
+    "channel-priority, solve-strategy, exclude-newer, constraints; pypi-options but URLs",
     "requirements from source, under a condition, with flags, or on virtual packages",
     "what requirements from PyPI say but name and version, and what cannot be decided of them",
 )
@@ -165,12 +166,12 @@ def _finding(
 def _index_problems(
     lock: MirroredLock, manifest: Manifest, environment: Environment, locked: LockedEnvironment
 ) -> Iterator[Problem]:
-    """Find other indexes, where the lock has any, and pixi compares them."""
-    wanted = locked_indexes(manifest, environment)
-    is_other = [*map(plain_url, wanted)] != [*map(plain_url, locked.indexes)]
-    if locked.indexes and asks_pypi(manifest, environment) and is_other:
-        message = "was locked with other PyPI indexes, or in another order"
-        expected, actual = (redact(", ".join(of)) for of in (wanted, locked.indexes))
+    """Find other indexes or `find-links`, where the lock has any, and pixi compares them."""
+    sides = locked_indexes(manifest, environment), (locked.indexes, locked.find_links)
+    wanted, there = ([[*map(plain_url, each)] for each in of] for of in sides)
+    if locked.indexes and asks_pypi(manifest, environment) and wanted != there:
+        message = "was locked with other PyPI indexes or find-links, or in another order"
+        expected, actual = (redact(", ".join(chain(*of))) for of in sides)
         details = ("expected", expected), ("actual", actual)
         yield _finding(lock, f"environment {environment.name} {message}", *details)
 

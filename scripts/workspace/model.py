@@ -80,7 +80,8 @@ class PypiRequirement:
 class PypiOptions:
     """What `[pypi-options]` says.
 
-    URLs are as written, secrets included; `index_url` None: it is not said. `overrides` are
+    URLs are as written, secrets included, paths of `find-links` left out; `index_url` None: it is
+    not said. `overrides` are
     what `dependency-overrides` has in place of every requirement of these names.
     `no_build_isolation` are the names (PEP 503) of the packages that are built with what is in the
     environment, `no_build` of those of which no sdist is taken, `no_binary` no wheel; `*` is every
@@ -89,6 +90,7 @@ class PypiOptions:
 
     index_url: str | None = None
     extra_index_urls: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = ()
     overrides: tuple[PypiRequirement, ...] = ()
     no_build_isolation: tuple[str, ...] = ()
     no_build: tuple[str, ...] = ()

@@ -146,6 +146,9 @@ def _pypi_options(options: Table) -> PypiOptions:
     return PypiOptions(
         index_url=options.string("index-url"),
         extra_index_urls=options.strings("extra-index-urls"),
+        find_links=tuple(
+            x["url"] for x in options.rows("find-links") if isinstance(x.get("url"), str)
+        ),
         overrides=tuple(_parse_pypi(options.table("dependency-overrides"))),
         no_build_isolation=_names_or_all(options, "no-build-isolation"),
         no_build=_names_or_all(options, "no-build"),

@@ -53,14 +53,16 @@ def locked_channels(manifest: Manifest, environment: Environment) -> tuple[str, 
     return _channels(manifest, _group_features(manifest, environment))
 
 
-def locked_indexes(manifest: Manifest, environment: Environment) -> tuple[str, ...]:
-    """Return the URLs of the PyPI indexes that pixi writes to the lock, the first one first.
+def locked_indexes(
+    manifest: Manifest, environment: Environment
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the URLs of the PyPI indexes that pixi writes to the lock, and those of `find-links`.
 
     They are those of the whole solve group; the first one of `[workspace]` counts where no feature
     has one.
     """
     options = pypi_options(manifest, _group_features(manifest, environment))
-    return (options.index_url or DEFAULT_INDEX, *options.extra_index_urls)
+    return (options.index_url or DEFAULT_INDEX, *options.extra_index_urls), options.find_links
 
 
 def asks_pypi(manifest: Manifest, environment: Environment) -> bool:
@@ -79,6 +81,7 @@ def pypi_options(manifest: Manifest, features: Iterable[Feature]) -> PypiOptions
     return PypiOptions(
         index_url=next((each.index_url for each in ranked if each.index_url), None),
         extra_index_urls=tuple(dict.fromkeys(x for each in every for x in each.extra_index_urls)),
+        find_links=tuple(dict.fromkeys(x for each in every for x in each.find_links)),
         overrides=tuple({x.name: x for each in reversed(ranked) for x in each.overrides}.values()),
         no_build_isolation=tuple(x for each in every for x in each.no_build_isolation),
         no_build=tuple(x for each in every for x in each.no_build),

@@ -19,7 +19,9 @@ from tests.support.template import ROOT
 
 CASE = ROOT / "tests" / "data" / "pypi"
 UNMET = "pixi.lock: environment default does not meet a requirement any more\n"
-OTHER_INDEXES = "environment default was locked with other PyPI indexes, or in another order"
+OTHER_INDEXES = (
+    "environment default was locked with other PyPI indexes or find-links, or in another order"
+)
 PURE = 'tiny-pure = ">=1,<2"'
 INDEX = 'index-url = "https://pypi.example.org/simple"'
 ALL = "  platforms  linux-64, osx-arm64, win-64\nhelp: pixi lock"
@@ -115,6 +117,10 @@ def test_what_is_overridden_is_asked_for_by_its_name_alone(tmp_path: Path) -> No
             f'{INDEX}\nextra-index-urls = ["https://other.example.org/simple"]',
             "https://pypi.example.org/simple, https://other.example.org/simple",
         ),
+        (
+            f'{INDEX}\nfind-links = [{{ path = "wheels" }}, {{ url = "https://x.example.org/" }}]',
+            "https://pypi.example.org/simple, https://x.example.org/",
+        ),
         ("", "https://pypi.org/simple"),
     ],
 )
@@ -155,6 +161,15 @@ def test_pages_of_find_links_are_no_indexes(tmp_path: Path) -> None:
     locks = read_locks(open_workspace(tmp_path, SettingOverrides()), Console())
     assert [x.find_links for x in locks[0].environments] == [("https://links.example.org",)]
     assert check_satisfiability(locks) == ()
+    # Control: other ones.
+    lock.write_text(text.replace(key, pages.replace("links.e", "other.e") + key), encoding="utf-8")
+    locks = read_locks(open_workspace(tmp_path, SettingOverrides()), Console())
+    (found,) = check_satisfiability(locks)
+    assert found.message == OTHER_INDEXES
+    assert found.details[1] == (
+        "actual",
+        "https://pypi.example.org/simple, https://other.example.org",
+    )
 
 
 def test_what_is_built_from_source_counts_by_its_name() -> None:

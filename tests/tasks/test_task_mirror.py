@@ -163,7 +163,7 @@ def test_without_pixi_run_the_lock_must_fit(
     assert run(made, "--allow-incomplete", "pypi", "--json") == 0
     unchecked = [
         "whether the packages' own dependencies are met, and all are still needed",
-        "channel-priority, solve-strategy, exclude-newer, constraints; pypi-options but indexes",
+        "channel-priority, solve-strategy, exclude-newer, constraints; pypi-options but URLs",
         f"requirements from {', '.join(ASIDE)}, or on virtual packages",
         "what requirements from PyPI say but name and version, and what cannot be decided of them",
     ]

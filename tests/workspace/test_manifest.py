@@ -259,6 +259,7 @@ def test_options_of_features_are_merged_and_laid_over_the_workspace_s() -> None:
     """As pixi has it: pypi/pypi_options.rs, `union` and `overlay`."""
     said = (
         'index-url = "https://{0}/simple"\nextra-index-urls = ["https://{0}/more"]\n'
+        'find-links = [{{ path = "{0}" }}, {{ url = "https://{0}/links" }}]\n'
         'no-build-isolation = ["{0}"]\ndependency-overrides = {{ {0} = "1", every = "=={1}" }}\n'
     )
     text = (
@@ -271,10 +272,11 @@ def test_options_of_features_are_merged_and_laid_over_the_workspace_s() -> None:
     default, x = manifest.environment("default"), manifest.environment("x")
     assert default is not None
     assert x is not None
-    assert locked_indexes(manifest, default) == ("https://w/simple", "https://w/more")
+    indexes = "https://w/simple", "https://w/more"
+    assert locked_indexes(manifest, default) == (indexes, ("https://w/links",))
     assert locked_indexes(manifest, x) == (
-        "https://x/simple",
-        *(f"https://{each}/more" for each in "wxy"),
+        ("https://x/simple", *(f"https://{each}/more" for each in "wxy")),
+        tuple(f"https://{each}/links" for each in "wxy"),
     )
     assert {k: each.text for k, each in pypi_overrides(manifest, x).items()} == {
         **{each: f"{each}==1" for each in "wxy"},
