@@ -11,6 +11,8 @@ import csv
 import gzip
 import hashlib
 import lzma
+import posixpath
+import re
 import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -18,6 +20,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Final, cast
+from urllib.parse import unquote
 
 from scripts.channel.archive import (
     LARGEST_INFO,
@@ -40,6 +43,7 @@ _SOURCES: Final = frozenset({PKG_INFO, PYPROJECT, "setup.py"})
 # What uv (crates/uv-build-frontend, DEFAULT_BACKEND) and pip take where there is no
 # `[build-system]`.
 DEFAULT_BUILD_REQUIRES: Final = ("setuptools>=40.8.0",)
+_SUBDIRECTORY: Final = re.compile(r"#(?:.*&)?subdirectory=([^&]+)")
 _HEAD: Final = 6  # bytes that tell how a tar archive is compressed
 
 
@@ -57,9 +61,10 @@ class Distribution:
     """What it takes to build an sdist, as uv and pip would have it."""
 
 
-def read_distribution(file: Path) -> Distribution:
+def read_distribution(file: Path, location: str = "") -> Distribution:
     """Read a wheel or an sdist; its name tells which of them it is.
 
+    `location` is that of its row: its fragment may tell in which folder the project is.
     Raises BadArchiveError where it is neither, and OSError where the file cannot be read.
     """
     with told_as_bad_archive():
@@ -67,7 +72,8 @@ def read_distribution(file: Path) -> Distribution:
             with zipfile.ZipFile(file) as archive:
                 metadata = read_member(archive, f"{dist_info_folder(archive)}/METADATA")
             return _parse_metadata(metadata, "METADATA")
-        return parse_sdist(_read_sdist(file))
+        subdirectory = _SUBDIRECTORY.search(location)
+        return parse_sdist(_read_sdist(file, unquote(subdirectory[1]) if subdirectory else ""))
 
 
 def identity_of(found: Distribution, record: PypiRecord) -> str:
@@ -132,13 +138,18 @@ def read_record(archive: zipfile.ZipFile, dist_info: str) -> Iterator[tuple[str,
         raise BadArchiveError(f"RECORD cannot be read: {error}") from None
 
 
-def _read_sdist(file: Path) -> Mapping[str, bytes]:
-    """Read all of an sdist; return PKG-INFO and pyproject.toml of its one folder, if there."""
+def _read_sdist(file: Path, subdirectory: str) -> Mapping[str, bytes]:
+    """Read all of an sdist; return PKG-INFO and pyproject.toml of its project, if there.
+
+    That is in the one folder at the top, or in a `subdirectory` of it.
+    """
     sources = set[str]()
+    told_of = {posixpath.normpath(posixpath.join(subdirectory, x)) for x in (PKG_INFO, PYPROJECT)}
 
     def is_told(name: str) -> bool:
         sources.update(_SOURCES.intersection([name.rpartition("/")[2]]))
-        return _is_told(name)
+        top, _, inside = name.removeprefix("./").partition("/")
+        return bool(top) and inside in told_of
 
     with file.open("rb") as raw:
         head = raw.peek(_HEAD)[:_HEAD]
@@ -156,11 +167,6 @@ def _read_sdist(file: Path) -> Mapping[str, bytes]:
     if len({PurePosixPath(each).parts[0] for each in found}) > 1:
         raise BadArchiveError("it has more than one folder at its top")
     return {PurePosixPath(each).name: data for each, data in found.items()}
-
-
-def _is_told(name: str) -> bool:
-    folder, _, last = name.removeprefix("./").partition("/")
-    return bool(folder) and last in {PKG_INFO, PYPROJECT}
 
 
 def _decompressed(raw: IO[bytes], head: bytes) -> AbstractContextManager[IO[bytes]]:

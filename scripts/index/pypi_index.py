@@ -44,7 +44,7 @@ from scripts.index.pypi_pages import (
     render_pages,
 )
 from scripts.index.repodata import LARGEST, DamagedIndexError, index_problem
-from scripts.lock.pypi import pypi_artifacts
+from scripts.lock.pypi import SECOND_PLACE, pypi_artifacts
 from scripts.lock.select import Selection
 
 _FORMAT: Final = 1  # goes up when the same inputs would give other pages than before
@@ -183,7 +183,9 @@ def without_unnamed(
     `named` is what other workspaces name.
     """
     locked = (each.path for each in pypi.artifacts)
-    found = {path for path in pypi.there if "#" in path.name}.difference(locked, named)
+    found = {path for path in pypi.there if SECOND_PLACE.search(str(path))}.difference(
+        locked, named
+    )
     if not found:
         return pypi, found
     found -= read_retained(folder, pypi, console).keys()
@@ -200,7 +202,7 @@ def identify_pypi(pypi: PypiIndex) -> str:
     known = [(str(path), digest) for path, digest in digests.items()]
     more = sorted(pypi.other_names), sorted(map(str, pypi.find_links))
     digest = hashlib.sha256(repr((_FORMAT, rows, known, purls, *more)).encode())
-    first = (each for each in pypi.there.items() if "#" not in each[0].name)  # pages name these
+    first = (x for x in pypi.there.items() if not SECOND_PLACE.search(str(x[0])))  # pages name them
     for path, status in sorted(first):
         time = status.st_mtime_ns if path in unhashed else 0
         digest.update(f"{path}\0{status.st_size}\0{time}\n".encode())
@@ -216,7 +218,7 @@ def check_new_distributions(
     def read(file: Path, artifact: Artifact) -> tuple[str, Mapping[str, str]]:
         from scripts.index.distribution import identity_of, read_distribution
 
-        said = read_distribution(file)
+        said = read_distribution(file, artifact.pypi_record.location)
         opened[artifact.path] = said.metadata
         kept = {_BUILD_REQUIRES: "\n".join(said.build_requires)}
         if artifact.kind is ArtifactKind.WHEEL:

@@ -28,10 +28,11 @@ from scripts.workspace.settings import IncompleteKind, Settings
 
 FILES: Final = PurePosixPath(PYPI_FOLDER, "files")
 """Folder of the files, by host, below the channel folder."""
-ARCHIVES: Final = re.compile(
-    r"\.(?:whl|zip|tgz|tbz|tlz|txz|tar|tar\.(?:gz|bz2|xz|lz|lzma|zst))\Z", re.IGNORECASE
-)
+_ARCHIVE: Final = r"\.(?:whl|zip|tgz|tbz|tlz|txz|tar|tar\.(?:gz|bz2|xz|lz|lzma|zst))"
+ARCHIVES: Final = re.compile(rf"{_ARCHIVE}\Z", re.IGNORECASE)
 """How an archive's name ends for uv (crates/uv-distribution-filename/src/extension.rs)."""
+SECOND_PLACE: Final = re.compile(rf"{_ARCHIVE}#", re.IGNORECASE)
+"""What is in the path of a file that has its URL's fragment in it, slashes included."""
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _PURL: Final = re.compile(r"pkg:pypi/([^@?#]+)")
 _FRAGMENT: Final = re.compile(r"#(?:.*&)?sha256=([0-9A-Fa-f]{64})(?:&|\Z)")

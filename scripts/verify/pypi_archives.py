@@ -51,7 +51,7 @@ def read_pypi_identity(file: Path, record: PypiRecord) -> str:
     Raises BadArchiveError where it cannot be opened, BadWheelRecordError where a line of a wheel's
     RECORD is missing or wrong, and OSError where the file cannot be read.
     """
-    found = read_distribution(file)
+    found = read_distribution(file, record.location)
     identity = identity_of(found, record)
     if is_wheel(file):
         with told_as_bad_archive(), zipfile.ZipFile(file) as archive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import re
@@ -15,6 +16,8 @@ from scripts.core.errors import ExitCode, MirrorError
 from scripts.index import distribution
 from tasks import index, verify
 from tasks import mirror as mirror_task
+from tests.support import archives
+from tests.support.archives import Member
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.wheels import PypiRow, TinySdist, TinyWheel
@@ -152,6 +155,40 @@ def test_what_is_of_no_index_is_in_index_alone(
     again = f"_pypi/files/downloads.example.org/{direct.path.name}#sha256={direct.sha256}"
     assert again in mirror.contents()
     assert f"{direct.path.name}#sha256={direct.sha256}</a>" not in str(found)
+
+
+def test_an_archive_is_what_is_in_the_folder_that_its_url_names(
+    mirror: Mirror, tmp_path: Path
+) -> None:
+    """As a forge packs a repository; the project at its top is another one."""
+    inside = {"": "top", "py/own/": "own", "py/other/": "other"}
+    texts = {
+        path: f'[project]\nname = "{name}"\nversion = "1.0"\n' for path, name in inside.items()
+    }
+    members = [Member(f"x-main/{x}pyproject.toml", y.encode()) for x, y in texts.items()]
+    archive = tmp_path / "main.tar.gz"
+    archive.write_bytes(gzip.compress(archives.tar(members), mtime=0))
+    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
+    written = replace(TinySdist(name="own").write(tmp_path), path=archive)
+    options = ["--manifest-path", str(mirror.root), "--strict", "-q"]
+
+    def lock(fragment: str) -> None:
+        url = f"https://forge.example.org/x/main.tar.gz#{fragment}&sha256={sha256}"
+        mirror.lock([PypiRow(written=written, index=None, url=url)])
+
+    lock("subdirectory=py/own")
+    assert index.main(options[:-2]) == 0
+    assert verify.main([*options, "--level", "files,archives,index"]) == 0
+    assert mirror.prune("--now") == 0
+    assert [x for x in mirror.contents() if x.startswith("_pypi/files/")] == [
+        "_pypi/files/forge.example.org/x/main.tar.gz",
+        f"_pypi/files/forge.example.org/x/main.tar.gz#subdirectory=py/own&sha256={sha256}",
+    ]
+    # Controls: what is at its top, and in another folder.
+    for fragment in ("egg=own", "subdirectory=py/other"):
+        lock(fragment)
+        with pytest.raises(MirrorError, match=r"is another package than pixi\.lock says"):
+            mirror.index()
 
 
 def test_an_index_that_has_its_files_below_has_its_pages_there_too(

@@ -258,6 +258,10 @@ def test_what_an_sdist_is_built_with(tmp_path: Path) -> None:
     file = tmp_path / "x-1.tar.gz"
     file.write_bytes(_sdist({"x-1/PKG-INFO": PKG_INFO}))
     assert read_distribution(file).build_requires == DEFAULT_BUILD_REQUIRES
+    toml = b'[build-system]\nrequires = ["c"]\n'
+    file.write_bytes(_sdist({"x-1/PKG-INFO": PKG_INFO, "./x-1/a/b/pyproject.toml": toml}))
+    for fragment in ("subdirectory=a/b", "egg=x&subdirectory=a%2Fb&sha256=0"):
+        assert read_distribution(file, f"https://h/x-1.tar.gz#{fragment}").build_requires == ("c",)
     nested = {"x-1/PKG-INFO": PKG_INFO, "x-1/sub/pyproject.toml": b"no TOML"}
     file.write_bytes(_sdist(nested))
     assert read_distribution(file).build_requires == DEFAULT_BUILD_REQUIRES
