@@ -332,9 +332,9 @@ def _report(
     findings = [each for each in outcomes if isinstance(each, DriftFinding)]
     findings.sort(key=lambda each: (list(Drift).index(each.kind), str(each.path)))
     of_kind = {kind: [each for each in findings if each.kind is kind] for kind in Drift}
-    counts = {kind.value: len(some) for kind, some in of_kind.items()}
+    counts = {kind.value: len({x.path for x in some}) for kind, some in of_kind.items()}
     counts["newer within the manifest"] = len(newer)
-    counts["not known"] = sum(len(each.paths) for each in not_asked)
+    counts["not known"] = len({path for each in not_asked for path in each.paths})
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     told = told or "all as locked, nothing newer within the manifest"
     lines: list[Line] = [f"upstream: {counted(asked, 'artifact')} asked for: {told}"]

@@ -933,6 +933,11 @@ def test_of_two_indexes_that_have_a_file_both_are_asked(world: World) -> None:
     own = f"{world.upstream.url}/simple"
     assert [each["source"] for each in found] == [own, other]
     assert world.document(*locks, "--only", "w", code=ExitCode.FINDINGS)["withdrawn"] == found[:1]
+    told = world.run(*locks, code=ExitCode.FINDINGS)[0]
+    assert told.startswith("upstream: 5 artifacts asked for: 1 withdrawn\n"), "it is one artifact"
+    world.upstream.always("*/w1/*", status(500))
+    told = world.run(*locks, code=ExitCode.NETWORK)[0]
+    assert told == "upstream: 5 artifacts asked for: 1 not known\n"
 
 
 def test_of_one_lock_alone(world: World) -> None:
