@@ -137,7 +137,8 @@ def templates(suffix: str, folder: Path = Path()) -> Environment:
 def _summary(results: Results) -> str:
     levels = ", ".join(level for level in Level if level in results.levels)
     if results.findings:
-        count = counted(len(results.findings), "finding")
+        # Two levels may see the same.
+        count = counted(len({each.problem for each in results.findings}), "finding")
         return f"{WRONG} {count}, told below. Looked at: {levels}."
     if results.environment_problems:
         return f"{NOT_DONE} Nothing was found wrong, but not all could be looked at: told below."

@@ -193,6 +193,21 @@ def test_an_index_file_that_cannot_be_read_hides_nothing(small: Small, tmp_path:
     assert re.search(r"\| noarch/repodata\.json\.zst \| [0-9]+ \| not read \|", text)
 
 
+def test_what_two_levels_see_is_one_finding(
+    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on the screen. What each of them sees alone stays two."""
+    (small.mirror.folder / "noarch" / "repodata.json").unlink()
+    target, options = tmp_path / "report.md", ("--allow-incomplete", "pypi", "--level")
+    for levels, number in (("index,closure", "1 finding,"), ("files,index,closure", "2 findings,")):
+        assert small.verify(*options, levels, "--report", str(target)) == 1
+        assert capsys.readouterr().err.count("error: ") == int(number[0])
+        text = target.read_text(encoding="utf-8")
+        assert f"\n✗ {number} told below. " in text
+        assert text.partition("## Findings")[2].count("\nnoarch/repodata.json: is missing\n") == 1
+        (small.mirror.folder / "noarch" / "lib-1.0-0.conda").write_bytes(b"?")
+
+
 def test_commands_are_those_that_can_be_pasted(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
