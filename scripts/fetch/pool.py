@@ -70,7 +70,7 @@ def download_all(
         else:
             console.detail(f"failed {path}: {result.error.text}")
 
-    with progress(console, len(plan.to_download), plan.size) as show:
+    with progress(console, len(plan.to_download), plan.size, there=plan.resumed) as show:
         downloads = run_downloads(plan.to_download, context, jobs, show)
         with contextlib.closing(context.client), contextlib.closing(downloads):
             for result in downloads:

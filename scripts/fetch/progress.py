@@ -19,10 +19,15 @@ Show = Callable[[int, int, Sequence[str], int], None]
 
 
 @contextlib.contextmanager
-def progress(console: Console, count: int, total: int, *, task: str = "fetch") -> Iterator[Show]:
-    """Show progress of `count` artifacts, `total` bytes, while the block of this task runs."""
+def progress(
+    console: Console, count: int, total: int, *, task: str = "fetch", there: int = 0
+) -> Iterator[Show]:
+    """Show progress of `count` artifacts, `total` bytes, while the block of this task runs.
+
+    `there` are bytes that an earlier run has left; of unknown sizes more may come than `total`.
+    """
     if not console.is_terminal:
-        yield _lines(console, count, total, task)
+        yield _lines(console, count, total, task, there)
         return
     import rich.console
     import rich.progress
@@ -52,7 +57,7 @@ def progress(console: Console, count: int, total: int, *, task: str = "fetch") -
         yield show
 
 
-def _lines(console: Console, count: int, total: int, task: str) -> Show:
+def _lines(console: Console, count: int, total: int, task: str, there: int) -> Show:
     """Print a line if the last one is long enough ago: for logs, where a bar would be noise."""
     began = last = time.monotonic()
 
@@ -62,10 +67,11 @@ def _lines(console: Console, count: int, total: int, task: str) -> Show:
         if now - last < _BETWEEN_LINES:
             return
         last = now
-        speed = size / (now - began)
-        left = f", {(total - size) / speed:.0f} s left" if 0 < size < total else ""
+        speed = max(size - there, 0) / (now - began)
+        left = f", {(total - size) / speed:.0f} s left" if speed and size < total else ""
+        whole = f" of {human_size(total)}" if 0 < total >= size else ""
         console.note(
-            f"{task}: {done} of {count}, {human_size(size)} of {human_size(total)}, "
+            f"{task}: {done} of {count}, {human_size(size)}{whole}, "
             f"{human_size(round(speed))}/s{left}{_failed(retries)}"
         )
 

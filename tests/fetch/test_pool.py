@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from scripts.channel.part import part_path
 from scripts.core.console import Console
+from scripts.core.report import human_size
 from scripts.fetch.stage import fetch
 from scripts.network.content import Body
 from scripts.network.http import HttpClient
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.mirrors import make_mirror
 from tests.support.packages import TinyPackage
-from tests.support.replies import together
+from tests.support.replies import Reply, together
 from tests.support.template import ROOT
 from tests.support.upstream import Upstream
 
 COUNT = 8
 
 
-def fetched(root: Path, upstream: Upstream, packages: list[TinyPackage], settings: str) -> None:
-    """Fetch these packages with these settings, all of them."""
-    mirror = make_mirror(root)
-    rows = tuple(
-        LockRow(written=each.write(upstream.folder / "ch"), channel=f"{upstream.url}/ch")
-        for each in packages
-    )
+def fetched(
+    root: Path, upstream: Upstream, packages: list[TinyPackage], settings: str, *without: str
+) -> None:
+    """Fetch these packages with these settings, all of them; rows are `without` these keys."""
+    mirror, channel = make_mirror(root), f"{upstream.url}/ch"
+    written = [each.write(upstream.folder / "ch") for each in packages]
+    rows = tuple(LockRow(written=x, channel=channel, without=frozenset(without)) for x in written)
     platform = PlatformRows(name="linux-64", rows=rows)
     write_lock(mirror.root / "pixi.lock", (EnvironmentRows(platforms=(platform,)),))
     manifest = mirror.root / "pixi.toml"
@@ -83,3 +87,38 @@ def test_the_largest_come_first(tmp_path: Path, upstream: Upstream) -> None:
     fetched(tmp_path, upstream, packages, "jobs = 1")
     asked = [request.path.rpartition("/")[2].partition("-")[0] for request in upstream.requests]
     assert asked == [f"p{number}" for number in reversed(range(COUNT))]
+
+
+@pytest.mark.parametrize("without", ["", "size"])
+def test_what_an_earlier_run_has_left_did_not_come_in_no_time(
+    tmp_path: Path,
+    upstream: Upstream,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    without: str,
+) -> None:
+    """A line for a log, every ten seconds: its speed is that of what comes.
+
+    The control: of a size that nobody knows no part is gone on with, and it all comes.
+    """
+    seconds = itertools.count(0, 10)
+    clock = SimpleNamespace(monotonic=seconds.__next__)
+    monkeypatch.setattr("scripts.fetch.progress.time", clock)
+    package = TinyPackage(name="a", padding=300_000)
+    written = package.write(upstream.folder / "ch")
+    left = 0 if without else 200_000
+    part = part_path(make_mirror(tmp_path).workspace.place.parts, written.sha256)
+    part.parent.mkdir(parents=True)
+    part.write_bytes(package.data[:left])
+    upstream.always("*", Reply(piece=10_000, pause=0.05))
+    fetched(tmp_path, upstream, [package], "", without)
+    line = re.compile(r"fetch: 0 of 1, ([0-9.]+) k?B( of [0-9.]+ kB)?, ([0-9.]+) (k?)B/s(.*)")
+    lines = [x for x in map(line.fullmatch, capsys.readouterr().err.splitlines()) if x]
+    some = [(n, x) for n, x in enumerate(lines, 1) if float(x[1]) * 1000 > left]
+    assert some
+    for number, found in some:
+        speed = float(found[3]) * (1000 if found[4] else 1)
+        came = float(found[1]) * 1000 - left
+        assert speed == pytest.approx(came / (10 * number), rel=0.05, abs=60)
+        whole = None if without else f" of {human_size(written.size)}"
+        assert (found[2], found[5] == "") == (whole, bool(without))
