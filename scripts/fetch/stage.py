@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from scripts.channel.digest_cache import DigestCache
@@ -42,6 +43,7 @@ from scripts.fetch.plan import (
     space_problem,
     unhashed_problems,
 )
+from scripts.lock.location import local_path
 from scripts.lock.mirrored import MirroredLock, of_locks
 from scripts.lock.pypi import is_named_by_manifest
 from scripts.lock.select import (
@@ -122,7 +124,7 @@ def fetch(
     if problem := space_problem(plan, free_bytes(place.folder), workspace.settings.channel_dir):
         raise MirrorError(problem)
     if dry_run:
-        return _dry_report(plan, selection)
+        return _dry_report(workspace, plan, selection, again)
     console.warn(tuple(_replaced_line(artifact, actual) for artifact, actual in plan.replaced))
     results: list[Downloaded | FailedDownload] = []
     if wanted:
@@ -259,13 +261,34 @@ def _resumed(workspace: Workspace, plan: Plan, router: Callable[[], Router]) -> 
     )
 
 
-def _dry_report(plan: Plan, selection: Selection) -> Report:
+def unreadable_problems(
+    workspace: Workspace, plan: Plan, selection: Selection, again: str
+) -> Iterator[Problem]:
+    """Yield the problem of each file of this machine that is to be placed and cannot be read."""
+    from scripts.network.content import read_chunks
+    from scripts.network.errors import DownloadError
+
+    failed = list[FailedDownload]()
+    for each in plan.to_download:
+        file = local_path(each.urls[-1], workspace.root)
+        if file is not None and not os.access(file, os.R_OK):
+            try:
+                with contextlib.closing(read_chunks(file)) as chunks:
+                    next(chunks, None)
+            except DownloadError as error:
+                failed.append(FailedDownload(artifact=each, error=error))
+    yield from _problems(failed, selection, again)
+
+
+def _dry_report(workspace: Workspace, plan: Plan, selection: Selection, again: str) -> Report:
     lines = (
         *(f"would fetch {artifact.path}" for artifact in plan.to_download),
         *(f"would place {each.path}, the same bytes as {source}" for source, each in plan.copies),
     )
     return Report(
-        lines=(lines or _closing_line(0, 0, plan.there),), data=plan_json(plan, selection)
+        lines=(lines or _closing_line(0, 0, plan.there),),
+        data=plan_json(plan, selection),
+        problems=tuple(unreadable_problems(workspace, plan, selection, again)),
     )
 
 
@@ -289,8 +312,6 @@ def _report(
     failed: Sequence[FailedDownload],
     again: str,
 ) -> Report:
-    failed = sorted(failed, key=lambda each: str(each.artifact.path))
-    locks = locks_by_path(selection) if failed else {}
     came = {each.path for each in plan.to_download}  # the others are placed by them
     size = sum(each.status.st_size for each in placed if each.artifact.path in came)
     wanted = len(plan.to_download) + len(plan.copies)
@@ -310,18 +331,23 @@ def _report(
             "there": plan.there,
             "left-out": left_out_json(selection),
         },
-        problems=tuple(
-            of_locks(_problem(each, again), locks[each.artifact.path]) for each in failed
-        ),
+        problems=tuple(_problems(failed, selection, again)),
     )
 
 
-def _problem(failed: FailedDownload, again: str) -> Problem:
-    """Make the problem of a failed download."""
-    error, artifact = failed.error, failed.artifact
-    source, is_named = error.source or artifact.urls[0], is_named_by_manifest(artifact)
-    where = ("from", redact(source))
-    return error.problem(artifact.path, source, again, where, resumes=True, is_named=is_named)
+def _problems(
+    failed: Iterable[FailedDownload], selection: Selection, again: str
+) -> Iterator[Problem]:
+    """Yield the problem of each failed download, by path."""
+    locks = locks_by_path(selection) if failed else {}
+    for each in sorted(failed, key=lambda each: str(each.artifact.path)):
+        error, artifact = each.error, each.artifact
+        source, is_named = error.source or artifact.urls[0], is_named_by_manifest(artifact)
+        where = ("from", redact(source))
+        problem = error.problem(
+            artifact.path, source, again, where, resumes=True, is_named=is_named
+        )
+        yield of_locks(problem, locks[artifact.path])
 
 
 def _replaced_line(artifact: Artifact, actual: str) -> str:

@@ -32,7 +32,13 @@ from scripts.core.report import (
     to_json,
 )
 from scripts.fetch.plan import Plan, space_problem
-from scripts.fetch.stage import plan_downloads, plan_json, refuse_unhashed, router_of
+from scripts.fetch.stage import (
+    plan_downloads,
+    plan_json,
+    refuse_unhashed,
+    router_of,
+    unreadable_problems,
+)
 from scripts.index.file_classes import (
     ChannelFile,
     ChannelFiles,
@@ -125,7 +131,11 @@ def _report(
             "free-after": free - plan.left,
             "mapping": None,
         },
-        problems=(*(each.problem for each in gaps), *filter(None, [space])),
+        problems=(
+            *(each.problem for each in gaps),
+            *filter(None, [space]),
+            *unreadable_problems(workspace, plan, selection, "pixi run plan"),
+        ),
     )
 
 

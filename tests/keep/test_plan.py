@@ -296,6 +296,25 @@ def test_what_does_not_fit_is_told_with_the_plan(
     assert "error: local-channel: not enough room on this disk\n" in err
 
 
+def test_a_file_of_this_machine_that_is_gone_is_told_as_fetch_tells_it(world: World) -> None:
+    """The control is in every other test: it is there."""
+    beside = world.pypi[-1].written.path
+    beside.unlink()
+    _, told = world.plan("--offline", "-q", code=ExitCode.USAGE)
+    problem, _, help_line = told.partition("help: ")
+    assert problem == (
+        f"error: _pypi/files/local/wheels/{beside.name}: {beside}: No such file or directory\n"
+        f"  from  ./wheels/{beside.name}\n"
+    )
+    assert help_line == (
+        "put it back there, or lock what is there now: `pixi lock` (with another URL, path or"
+        " digest in the manifest)\n"
+    )
+    for options in (["-q", "--dry-run"], ["-q"]):
+        assert fetch.main(["--manifest-path", str(world.root), *options]) == ExitCode.USAGE
+        assert world.capsys.readouterr().err == told
+
+
 def test_a_gap_is_a_finding_as_it_is_for_mirror(world: World) -> None:
     """Whoever plans in a script is told before the first byte what would fail after the last."""
     world.lock(GAP)
