@@ -36,6 +36,9 @@ MARKERS = (
     "extra == 'x'",
     "extra == 'y' and sys_platform == 'linux'",
     "extra != 'x'",
+    "extra == 'x' and extra != 'y'",
+    "extra == 'x' and extra == 'y'",
+    "extra != 'x' and extra != 'y'",
     "python_version in '3.10 3.11'",
     "python_version ~= '3.9'",
 )
