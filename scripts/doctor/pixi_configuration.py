@@ -90,6 +90,12 @@ def compare_pixi_configuration(
 
     A folder cannot be the target of `[mirrors]` (prefix-dev/pixi#4105): a lock must name it.
     """
+    if not mirror.has_pages:  # nothing of PyPI is there, and no line leads to it
+        conda = (
+            [x for x in d.verdicts if not isinstance(x.package, PypiRecord)] for d in diagnoses
+        )
+        pairs = zip(diagnoses, conda, strict=True)
+        diagnoses = [dataclasses.replace(each, verdicts=tuple(some)) for each, some in pairs]
     places, away = _led_away(config.mirrors, mirror, diagnoses)
     asked = (_first_asked(config.mirrors, url) for url in away)
     details = [("asked now", each) for each in dict.fromkeys(origin(x) for x in asked if x)]

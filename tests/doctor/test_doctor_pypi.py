@@ -183,7 +183,9 @@ def test_a_mirror_without_pypi_packages(
     shutil.rmtree(pages / "tiny-pure")
     subject = f"error: {pypi_world.path('pure')}: is not in the mirror\n"
     needed, added = f"  needed by  default/{here}\n", "help: its keeper adds it: `pixi add`"
-    assert f"{subject}{needed}{added}" in _ask(pypi_world, url, capsys)[2]
+    _, out, err = _ask(pypi_world, url, capsys)
+    assert f"{subject}{needed}{added}" in err
+    assert '"https://pypi.example.org/simple" = ["http' in out
     shutil.rmtree(pages)
     _, out, err = _ask(pypi_world, url, capsys)
     assert f"({pypi_world.mirror.layout}); its repodata alone, no artifact was read" in out
@@ -194,6 +196,8 @@ def test_a_mirror_without_pypi_packages(
     assert (
         f"{subject}  no pages at  {url}/_pypi/index\n  needed by    default/{here}\n{advice}" in err
     )
+    lines = [x.partition(" ")[0] for x in out.splitlines() if x.startswith('"')]
+    assert lines == ['"https://conda.anaconda.org/conda-forge"'], "to nothing of PyPI"
     options = ("--no-pypi", "--allow-incomplete", "pypi")
     assert "is not in the mirror" not in _ask(pypi_world, url, capsys, *options)[2]
 
