@@ -372,6 +372,8 @@ def _report(
     untracked = [str(each.path) for each in files.untracked]
     if untracked:
         lines.append(named("untracked, and not indexed:", "file", untracked))
+    if removed:
+        lines.append(f"removed: {counted(len(removed), 'file')} that had waited for it")
     all_rows = (*pypi.rows, *(row for each in kept for row in each.rows))
     lines += (f"warning: {each}" for each in other_bytes(all_rows))
     return Report(

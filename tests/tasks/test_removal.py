@@ -77,15 +77,21 @@ def test_a_pruned_artifact_waits_and_goes_when_it_is_due(
     assert is_sound(moved_on)
 
 
-def test_the_next_publication_removes_what_is_due(moved_on: Mirror) -> None:
+def test_the_next_publication_removes_what_is_due(
+    moved_on: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And says so."""
     (shard,) = moved_on.waiting()
     moved_on.let_grace_pass()
     relock(moved_on, NEW, BOTH, TinyPackage(name="c", subdir="linux-64"))
-    assert run(index, moved_on, "-q") == 0
+    capsys.readouterr()
+    assert run(index, moved_on) == 0
     assert not (moved_on.folder / shard).exists()
+    assert "\nremoved: 1 file that had waited for it\n" in capsys.readouterr().out
     relock(moved_on, NEW, BOTH, TinyPackage(name="d", subdir="linux-64"))
     (moved_on.folder / "linux-64" / "c-1.0-0.conda").unlink()
-    assert run(index, moved_on, "-q") == 0
+    assert run(index, moved_on) == 0
+    assert "removed" not in capsys.readouterr().out
     (waiting,) = moved_on.waiting()
     assert (moved_on.folder / waiting).exists(), "dropped just now, it is not due"
 
