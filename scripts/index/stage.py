@@ -373,7 +373,7 @@ def _report(
     if untracked:
         lines.append(named("untracked, and not indexed:", "file", untracked))
     if removed:
-        lines.append(f"removed: {counted(len(removed), 'file')} that had waited for it")
+        lines.append(f"removed: {counted(len(removed), 'file')} whose grace has passed")
     all_rows = (*pypi.rows, *(row for each in kept for row in each.rows))
     lines += (f"warning: {each}" for each in other_bytes(all_rows))
     return Report(

@@ -87,7 +87,7 @@ def test_the_next_publication_removes_what_is_due(
     capsys.readouterr()
     assert run(index, moved_on) == 0
     assert not (moved_on.folder / shard).exists()
-    assert "\nremoved: 1 file that had waited for it\n" in capsys.readouterr().out
+    assert "\nremoved: 1 file whose grace has passed\n" in capsys.readouterr().out
     relock(moved_on, NEW, BOTH, TinyPackage(name="d", subdir="linux-64"))
     (moved_on.folder / "linux-64" / "c-1.0-0.conda").unlink()
     assert run(index, moved_on) == 0
