@@ -114,9 +114,9 @@ def prune(
     fresh = _stale_index(files.waiting, waiting if at_once else ())
     removed = _approved(removed, approved.removed | fresh if approved else None)
     going = [x.path for x in removed] + [x.path for x in dropped if dry_run and at_once]
-    coming = bool(dropped)  # a snapshot of what the index names then
-    held = held_by_trees(workspace, going, coming=coming)
-    trees = prune_trees(workspace, removing=going, coming=coming, dry_run=True)
+    # Of the index that is made comes a snapshot.
+    held = held_by_trees(workspace, going, coming=is_indexing)
+    trees = prune_trees(workspace, removing=going, coming=is_indexing, dry_run=True)
     room = freed_bytes(statuses(place.folder / each for each in going))
     if dry_run:
         removed = _there(place.folder, removed)

@@ -125,6 +125,29 @@ def test_the_newest_tree_never_goes(tmp_path: Path, capsys: pytest.CaptureFixtur
         run(prune, mirror, "--keep-snapshots", "0")
 
 
+def test_the_dry_run_counts_the_snapshot_that_a_killed_run_has_not_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(BaseException):
+        """Nothing in the task may catch this."""
+
+    def die(*_arguments: object, **_options: object) -> None:
+        raise KilledError
+
+    mirror = make(tmp_path, 3, "keep-snapshots = 1\n")
+    ids = [each.id for each in read_snapshots(mirror.workspace.place)]
+    with monkeypatch.context() as patched:
+        patched.setattr("tasks.prune.take_snapshot", die)
+        with pytest.raises(KilledError):
+            run(prune, mirror)
+    for options in (["--dry-run"], []):
+        capsys.readouterr()
+        assert run(prune, mirror, "--json", *options) == 0
+        assert json.loads(capsys.readouterr().out)["trees"] == ids
+    assert run(prune, mirror, "--json", "--dry-run") == 0
+    assert json.loads(capsys.readouterr().out)["trees"] == [], "the control: none is to come"
+
+
 def test_the_memory_is_that_of_one_file_at_a_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
