@@ -90,12 +90,6 @@ def compare_pixi_configuration(
 
     A folder cannot be the target of `[mirrors]` (prefix-dev/pixi#4105): a lock must name it.
     """
-    if not mirror.has_pages:  # nothing of PyPI is there, and no line leads to it
-        conda = (
-            [x for x in d.verdicts if not isinstance(x.package, PypiRecord)] for d in diagnoses
-        )
-        pairs = zip(diagnoses, conda, strict=True)
-        diagnoses = [dataclasses.replace(each, verdicts=tuple(some)) for each, some in pairs]
     places, away = _led_away(config.mirrors, mirror, diagnoses)
     asked = (_first_asked(config.mirrors, url) for url in away)
     details = [("asked now", each) for each in dict.fromkeys(origin(x) for x in asked if x)]
@@ -131,11 +125,11 @@ def compare_pixi_configuration(
         problems = (finding_problem(lock_path, _UPSTREAM, *details, help=help_line),)
     elif any(each.inside for each in all_verdicts(diagnoses)):
         lines = ("pixi: the lock names this mirror itself, and nothing leads away from it",)
-    elif any(map(_asks_mirror, diagnoses)):
+    elif any(_asks_mirror(mirror, each) for each in diagnoses):
         lines = (f"pixi: led to this mirror by [mirrors]; read: {', '.join(config.files)}",)
     reason = _NOT_LED if mirror.is_http else _LOCKED_THERE
     for why, problem in _http_problems(config, mirror, diagnoses):
-        places |= dict.fromkeys(each.place for each in diagnoses if _asks_mirror(each))
+        places |= dict.fromkeys(each.place for each in diagnoses if _asks_mirror(mirror, each))
         reason = f"{_NOT_LED}, and {why}" if away else f"pixi {why}"
         problems = (*problems, problem)
     return Redirection(
@@ -147,8 +141,14 @@ def compare_pixi_configuration(
     )
 
 
-def _asks_mirror(diagnosis: Diagnosis) -> bool:
-    return any(each.availability not in _NOT_OF_MIRROR for each in diagnosis.verdicts)
+def _asks_mirror(mirror: Mirror, diagnosis: Diagnosis) -> bool:
+    return any(_is_asked_for(mirror, each) for each in diagnosis.verdicts)
+
+
+def _is_asked_for(mirror: Mirror, verdict: Verdict) -> bool:
+    """Tell whether it is to be asked of the mirror: nothing of PyPI is, where that has no pages."""
+    is_of_none = isinstance(verdict.package, PypiRecord) and not mirror.has_pages
+    return verdict.availability not in _NOT_OF_MIRROR and not is_of_none
 
 
 def _http_problems(
@@ -166,7 +166,7 @@ def _http_problems(
         message = "makes pixi offline, which forbids HTTP, to this mirror and on loopback too"
         help_ = "unset PIXI_OFFLINE" if said_by == "PIXI_OFFLINE" else "offline = false there"
         yield "is offline", finding_problem(said_by, message, help=help_)
-    asked = [x for x in all_verdicts(diagnoses) if x.availability not in _NOT_OF_MIRROR]
+    asked = [x for x in all_verdicts(diagnoses) if _is_asked_for(mirror, x)]
     if redact(location.url) == location.url or all(_brings_login(config.mirrors, x) for x in asked):
         return
     known = read_credentials(config, os.environ)
@@ -195,7 +195,7 @@ def _led_away(
     for diagnosis in diagnoses:
         for each in diagnosis.verdicts:
             # Files of a folder that the lock names pixi finds by itself.
-            if each.availability in _NOT_OF_MIRROR or (each.inside and not mirror.is_http):
+            if not _is_asked_for(mirror, each) or (each.inside and not mirror.is_http):
                 continue
             if not (mirror.is_http and _is_redirected(mirrors, each.url, each.path, mirror)):
                 places[diagnosis.place] = None
