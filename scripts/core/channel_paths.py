@@ -36,6 +36,11 @@ class ChannelPaths:
         return self.root / "cache"
 
     @property
+    def newest_tree(self) -> Path:
+        """The files of the newest snapshot that has them; no such folder where none has."""
+        return max((self.state / "snapshots").glob("*Z-????????"), default=self.state / "none")
+
+    @property
     def first_seen(self) -> Path:
         """The digests of artifacts without one in the lock, as of their first download."""
         return self.state / "first-seen.json"

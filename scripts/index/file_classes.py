@@ -19,7 +19,14 @@ from scripts.channel.removals import removals_of, still_waiting
 from scripts.channel.state import Removal
 from scripts.channel.users import ChannelUsers
 from scripts.core.artifact import Artifact, artifact_of
-from scripts.core.channel_paths import FLAT_CHANNEL, Layout, channel_path, folders_of, is_pypi_path
+from scripts.core.channel_paths import (
+    FLAT_CHANNEL,
+    Layout,
+    channel_path,
+    channel_paths,
+    folders_of,
+    is_pypi_path,
+)
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.file_name import is_artifact_name
@@ -325,8 +332,8 @@ def _present_records(
         data = read_regular(folder / subdir / REPODATA, LARGEST)
         records = {**parsed_repodata(data, str(subdir / REPODATA)).records}
     except FileNotFoundError:
-        if not (folder / subdir / REPODATA_ZST).exists():  # there is no index
-            return {}
+        if not (folder / subdir / REPODATA_ZST).exists():  # there is no index yet, or any more
+            return _readable_records(channel_paths(folder).newest_tree, subdir)
         damage = index_problem(str(subdir / REPODATA), "is missing")
     except OSError as error:  # what it says must not be lost only because it cannot be read now
         raise cannot_read(error, folder) from None

@@ -19,7 +19,7 @@ from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import check_case
 from scripts.channel.inventory import cannot_read, regular_status
 from scripts.core.artifact import Artifact, ArtifactKind
-from scripts.core.channel_paths import ChannelPaths, is_pypi_path
+from scripts.core.channel_paths import ChannelPaths, channel_paths, is_pypi_path
 from scripts.core.console import Console
 from scripts.core.errors import Problem
 from scripts.core.file_name import parse_file_name
@@ -77,7 +77,7 @@ class PypiIndex:
     @property
     def is_empty(self) -> bool:
         """Tell whether nothing is of PyPI, and nothing is to be."""
-        return not (self.artifacts or self.index_files)
+        return not (self.artifacts or self.index_files or self.there)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +144,11 @@ def read_pages(
     """
     locked = {each.path for each in pypi.artifacts}.difference(shared)
     found: list[PypiFile] = []
+    if pypi.there and INDEX / PAGE_JSON not in pypi.index_files:  # somebody has removed the pages
+        for page in (channel_paths(folder).newest_tree / INDEX).glob(f"*/{PAGE_JSON}"):
+            with contextlib.suppress(OSError, DamagedIndexError):
+                files = parse_page(page.read_bytes(), INDEX / page.parent.name, locked)
+                found += (each for each in files if each.path in pypi.there)
     for path in pypi.index_files:
         if path.name != PAGE_JSON or path.parent.parent != INDEX:
             continue

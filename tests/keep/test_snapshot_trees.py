@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -15,6 +16,7 @@ from tasks import index
 from tasks import mirror as mirror_task
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
+from tests.support.wheels import PypiRow, TinyWheel
 
 OLD = TinyPackage(name="a", subdir="linux-64")
 BOTH = TinyPackage(name="b")
@@ -197,3 +199,34 @@ def test_a_copy_that_the_disk_takes_in_part_is_none(
     assert there(mirror) == [f"{snapshot.id}.jsonl", f"{snapshot.id}.locks"]
     assert run(mirror, "-q") == 0
     assert (tree / largest).read_bytes() == whole
+
+
+@pytest.mark.parametrize("has_tree", [True, False])
+def test_what_the_newest_one_knows_outlives_the_index(
+    has_tree: bool,  # noqa: FBT001
+    mirror: Mirror,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of conda and of PyPI; the control has no tree any more."""
+    wheel = PypiRow(written=TinyWheel(name="w").write(tmp_path))
+    mirror.lock((*rows(tmp_path / "upstream", (OLD, BOTH)), wheel))
+    assert run(mirror) == 0
+    lock(mirror, "2.0")
+    assert run(mirror) == 0
+    before, place = mirror.contents(), mirror.workspace.place
+    described = [x for x in before if not x.endswith((".conda", ".whl"))]
+    for each in described:
+        (mirror.folder / each).unlink()
+    if not has_tree:
+        for snapshot in read_snapshots(place):
+            shutil.rmtree(tree_of(place, snapshot))
+    capsys.readouterr()
+    assert run(mirror, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    kept = [path for path in before if path.endswith((".whl", "/a-1.0-0.conda"))]
+    if has_tree:
+        assert ([x["path"] for x in told["retained"]], told["untracked"]) == (kept, [])
+        assert told["snapshot"]["new"] is False, "byte for byte"
+    else:
+        assert (told["retained"], told["untracked"]) == ([], kept)
