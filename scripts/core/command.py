@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 
-from scripts.core.child_process import program_error
+from scripts.core.child_process import program_error, quoted
 from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, MirrorError, usage_error
 from scripts.core.invocation import EXTENSION, PROGRAM, as_invoked, launcher_of
@@ -127,6 +127,7 @@ def run_task(
         report = _outcome(handler, options, console)
         try:
             console.end(name, report)
+            _tell_locks(options, report, console)
         except MirrorError as error:  # the result could not be written
             report = Report(problems=error.problems)
             console.report(report)
@@ -139,6 +140,15 @@ def run_task(
         console.bug(traceback.format_exc())
         return ExitCode.BUG
     return report.exit_code
+
+
+def _tell_locks(options: argparse.Namespace, report: Report, console: Console) -> None:
+    """Say that the commands of our help are without the `--locks` that this run had."""
+    given = " ".join(
+        f"--locks {quoted(each.location)}" for each in vars(options).get("locks") or ()
+    )
+    if given and any("pixi run " in (each.help or "") for each in report.problems):
+        console.note(f"help: each `pixi run` here takes what this run had, too: {given}")
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -452,7 +452,7 @@ def test_a_workspace_needs_no_lock_of_its_own(
     assert "cannot read this lock file: there is no such file" in capsys.readouterr().err
 
 
-def test_a_monorepo_by_option(several: Several) -> None:
+def test_a_monorepo_by_option(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
     """Own state, environments and what begins with a dot is passed over; so is the channel."""
     several.manifest("mirror", ["own"], 'channel-dir = "../local-channel"\n')
     inner = several.own / "inner"
@@ -473,6 +473,20 @@ def test_a_monorepo_by_option(several: Several) -> None:
     # What the option names, the workspace names: nothing of it is retained.
     assert several.task(prune.main, *options, "--now", "-q") == 0
     assert (channel / "linux-64" / "served-1.0-0.conda").exists()
+    # What is to be run is told with it; the control is a run without.
+    for each, said in (("served", options), ("own", ())):
+        [file] = channel.rglob(f"{each}-*.conda")
+        file.unlink()
+        capsys.readouterr()
+        assert several.task(verify.main, *said, "--level", "files") == 1
+        helps = [x for x in capsys.readouterr().err.splitlines() if x.startswith("help:")]
+        told = "help: each `pixi run` here takes what this run had, too: --locks"
+        told = f"{told} {quoted('**/pixi.lock')}"
+        assert helps == ["help: pixi run fetch", *([told] if said else [])]
+        assert several.task(fetch.main, "-q") == 0
+        assert file.exists() == (not said)
+        assert several.task(fetch.main, "-q", *said) == 0
+        assert file.exists()
 
 
 def test_an_entry_taken_out_is_what_nobody_names(
