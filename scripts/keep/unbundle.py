@@ -47,7 +47,7 @@ _NOT_WHOLE = "is not whole, or was altered; nothing was changed"
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 _DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\xb9\xb2\xb3]) *(\.|$)")
 _SHA256, _INTEGER = re.compile("[0-9a-f]{64}").fullmatch, re.compile("[0-9]{1,20}").fullmatch
-_TIME = re.compile(r"20[0-9]{2}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}\+00:00").fullmatch
+_TIME = re.compile(r"[0-9]{4}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}\+00:00").fullmatch
 _TOOL = re.compile(r"unbundle\.py|LABEL\.txt|locks/[1-9][0-9]*/(pixi\.lock|[a-z]+\.toml)").fullmatch
 _Say = Optional[Callable[[str], object]]
 

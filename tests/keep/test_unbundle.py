@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -560,6 +561,33 @@ def test_damage_to_what_stays_is_found_when_all_is_read(channel: Path, tmp_path:
 def test_what_is_no_receipt(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         far.parse_receipt(data)
+
+
+def test_a_machine_that_does_not_know_the_year_makes_bundles_and_receipts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a battery the clock begins in 1970. The control: a time that is none."""
+    said = datetime(1970, 1, 1, 0, 10, tzinfo=UTC)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return said.astimezone(tz)
+
+    def set_back(document: dict[str, Any]) -> None:
+        id_ = f"{said:%Y%m%dT%H%M%SZ}-{digest_of(OLD)[:8]}"
+        document["target"] |= {"id": id_, "created": said.isoformat()}
+
+    channel = tmp_path / "far" / "channel"
+    bundle = write_bundle(tmp_path / "bundle", OLD, change=set_back)
+    with monkeypatch.context() as patched:
+        patched.setattr(far, "datetime", Clock)
+        far.unbundle(str(bundle), str(channel))
+    text = (channel_paths(channel).state / "receipt.txt").read_bytes()
+    assert far.parse_receipt(text).read == "1970-01-01T00:10:00+00:00"
+    with pytest.raises(ValueError, match=r"^its read cannot be '1970-01-01'$"):
+        far.parse_receipt(text.replace(b"T00:10:00+00:00", b""))
+    far.unbundle(str(write_bundle(tmp_path / "delta", NEW, base=OLD, day=2)), str(channel))
 
 
 def test_a_receipt_without_snapshot(tmp_path: Path) -> None:
