@@ -425,7 +425,7 @@ def _is_right(path: str, row: Row) -> bool:
     try:
         return _is_like(path, row) and _has_bytes(path, row)
     except OSError as error:  # what the disk cannot read is not right; may not: nobody knows
-        if isinstance(error, PermissionError):
+        if isinstance(error, PermissionError) or error.errno in {12, 23, 24}:  # ENOMEM, EMFILE
             raise
     return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import os
 import shutil
@@ -526,6 +527,31 @@ def test_what_one_may_not_look_at_is_neither_damaged_nor_missing(
     assert (on.value.code, Path(on.value.subject).parent) == (2, folder)
     assert file.read_bytes() == before
     assert far.write_receipt(str(channel))[4:6] == (0, 0)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO])
+def test_what_this_machine_has_no_room_to_open_is_not_damaged(
+    channel: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EIO is the control: the disk itself cannot read it."""
+    file, real = channel_paths(channel).state / "receipt.json", os.open
+    before = file.read_bytes()
+
+    def refuse(path: Any, *more: Any) -> int:
+        if Path(path).is_relative_to(channel):
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, *more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        with pytest.raises(far.Refused) as on:
+            far.write_receipt(str(channel))
+    if number == errno.EIO:
+        said = (1, "is not what it must be; damaged: 6, missing: 0")
+    else:
+        said = (2, f"cannot be read or written: {os.strerror(number)}")
+    assert (on.value.code, on.value.message) == said
+    assert (file.read_bytes() == before) is (number != errno.EIO)
 
 
 def test_snapshots_that_one_may_not_list_are_not_called_none(
