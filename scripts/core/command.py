@@ -30,7 +30,10 @@ _TOOLS: Final = frozenset(
 _OF_THE_MACHINE: Final = frozenset(
     getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENFILE")
 )
-_NO_TEMPORARY_FOLDER: Final = "No usable temporary directory"  # as Python's tempfile says it
+# As Python's tempfile, and its threading, say it.
+_NO_TEMPORARY_FOLDER: Final = "No usable temporary directory"
+_NO_THREAD: Final = "can't start new thread"
+_SEE_TO_IT: Final = "see to it, then run this again"
 
 Handler = Callable[[argparse.Namespace, Console], Report]
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -168,8 +171,13 @@ def _outcome(handler: Handler, options: argparse.Namespace, console: Console) ->
         reason = str(error.strerror)
         if error.errno not in _OF_THE_MACHINE and not reason.startswith(_NO_TEMPORARY_FOLDER):
             raise
-        subject, help_ = str(error.filename or "this machine"), "see to it, then run this again"
-        return Report(problems=usage_error(subject, reason, help=help_).problems)
+        subject = str(error.filename or "this machine")
+        return Report(problems=usage_error(subject, reason, help=_SEE_TO_IT).problems)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and str(error) != _NO_THREAD:
+            raise
+        reason = str(error) or "out of memory"
+        return Report(problems=usage_error("this machine", reason, help=_SEE_TO_IT).problems)
     except UnicodeEncodeError as error:
         if error.encoding == "utf-8" or error.encoding != sys.getfilesystemencoding():
             raise

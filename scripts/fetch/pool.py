@@ -154,7 +154,7 @@ def run_downloads(
             todo.put(None)
         context.router.rattler.close()
         deadline = time.monotonic() + _GRACE
-        for thread in threads:
+        for thread in filter(threading.Thread.is_alive, threads):
             thread.join(max(0.0, deadline - time.monotonic()))
 
 

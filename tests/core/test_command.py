@@ -228,10 +228,12 @@ def test_a_pipe_that_broke_elsewhere_is_no_success(capsys: Capture) -> None:
             FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
             "this machine: No usable temporary directory found in ['/tmp']",
         ),
+        (RuntimeError("can't start new thread"), "this machine: can't start new thread"),
+        (MemoryError(), "this machine: out of memory"),
     ],
 )
 def test_a_machine_that_can_do_no_more_is_no_bug(
-    capsys: Capture, error: OSError, expected: str
+    capsys: Capture, error: Exception, expected: str
 ) -> None:
     def handler(options: argparse.Namespace, console: Console) -> Report:
         raise error
@@ -241,6 +243,15 @@ def test_a_machine_that_can_do_no_more_is_no_bug(
         "",
         f"error: {expected}\nhelp: see to it, then run this again\n",
     )
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no thread"), RuntimeError(), RecursionError("x")])
+def test_other_errors_at_run_time_are_bugs(capsys: Capture, error: Exception) -> None:
+    def handler(options: argparse.Namespace, console: Console) -> Report:
+        raise error
+
+    assert run(handler) == ExitCode.BUG
+    assert "Traceback" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

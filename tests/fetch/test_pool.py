@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import tasks.fetch
 from scripts.channel.part import part_path
 from scripts.core.console import Console
 from scripts.core.report import human_size
@@ -122,3 +124,36 @@ def test_what_an_earlier_run_has_left_did_not_come_in_no_time(
         assert speed == pytest.approx(came / (10 * number), rel=0.05, abs=60)
         whole = None if without else f" of {human_size(written.size)}"
         assert (found[2], found[5] == "") == (whole, bool(without))
+
+
+@pytest.mark.parametrize("bears", [0, 2])
+def test_a_machine_that_bears_fewer_says_so_and_nothing_goes_on(
+    tmp_path: Path,
+    upstream: Upstream,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    bears: int,
+) -> None:
+    """`ulimit -u`, or a limit of a container; the controls are the runs without one."""
+    fetched(tmp_path, upstream, [TinyPackage(name=f"p{number}") for number in range(COUNT)], "")
+    options = ["--manifest-path", str(tmp_path)]
+    shutil.rmtree(tmp_path / "local-channel")
+    left, start = bears, threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        nonlocal left
+        left -= thread.name == "download"
+        if thread.name == "download" and left < 0:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert tasks.fetch.main(options) == 2
+    assert capsys.readouterr().err.endswith(
+        "\nerror: this machine: can't start new thread\nhelp: see to it, then run this again\n"
+    )
+    assert not [each for each in threading.enumerate() if each.name == "download"]
+    assert tasks.fetch.main(options) == 0
+    assert len(list(tmp_path.glob("local-channel/*/*.conda"))) == COUNT
