@@ -20,7 +20,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeVar
 
 from scripts.channel.inventory import cannot_read
-from scripts.core.channel_paths import WORKSPACES, ChannelPaths, Layout, channel_path
+from scripts.core.channel_paths import (
+    WORKSPACES,
+    ChannelPaths,
+    Layout,
+    channel_path,
+    channel_paths,
+)
 from scripts.core.errors import usage_error
 from scripts.core.files import (
     disk_errors,
@@ -178,6 +184,12 @@ def read_channel_state(place: ChannelPaths) -> MirrorState:
     state = _read(place.state / _CHANNEL, parse) or MirrorState()
     removals = _read(place.state / _REMOVALS, _parse_removals) or ()
     return replace(state, removals=removals, is_unbundled=exists(place.unbundled))
+
+
+def newest_tree(folder: Path) -> Path:
+    """Return the folder with the files of the newest snapshot that has any; it may be missing."""
+    snapshots = channel_paths(folder).snapshots
+    return max(snapshots.glob("*Z-????????"), default=snapshots / "none")
 
 
 def read_first_seen(place: ChannelPaths) -> Mapping[PurePosixPath, Digest]:

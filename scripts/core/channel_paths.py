@@ -36,9 +36,9 @@ class ChannelPaths:
         return self.root / "cache"
 
     @property
-    def newest_tree(self) -> Path:
-        """The files of the newest snapshot that has them; no such folder where none has."""
-        return max((self.state / "snapshots").glob("*Z-????????"), default=self.state / "none")
+    def snapshots(self) -> Path:
+        """Folder of all records of snapshots, and of their trees, named by their ids."""
+        return self.state / "snapshots"
 
     @property
     def first_seen(self) -> Path:

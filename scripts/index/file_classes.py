@@ -16,14 +16,13 @@ from typing import Final
 
 from scripts.channel.inventory import cannot_read, files_below, regular_status
 from scripts.channel.removals import removals_of, still_waiting
-from scripts.channel.state import Removal
+from scripts.channel.state import Removal, newest_tree
 from scripts.channel.users import ChannelUsers
 from scripts.core.artifact import Artifact, artifact_of
 from scripts.core.channel_paths import (
     FLAT_CHANNEL,
     Layout,
     channel_path,
-    channel_paths,
     folders_of,
     is_pypi_path,
 )
@@ -333,7 +332,7 @@ def _present_records(
         records = {**parsed_repodata(data, str(subdir / REPODATA)).records}
     except FileNotFoundError:
         if not (folder / subdir / REPODATA_ZST).exists():  # there is no index yet, or any more
-            return _readable_records(channel_paths(folder).newest_tree, subdir)
+            return _readable_records(newest_tree(folder), subdir)
         damage = index_problem(str(subdir / REPODATA), "is missing")
     except OSError as error:  # what it says must not be lost only because it cannot be read now
         raise cannot_read(error, folder) from None

@@ -18,8 +18,9 @@ from typing import Final
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import check_case
 from scripts.channel.inventory import cannot_read, regular_status
+from scripts.channel.state import newest_tree
 from scripts.core.artifact import Artifact, ArtifactKind
-from scripts.core.channel_paths import ChannelPaths, channel_paths, is_pypi_path
+from scripts.core.channel_paths import ChannelPaths, is_pypi_path
 from scripts.core.console import Console
 from scripts.core.errors import Problem
 from scripts.core.file_name import parse_file_name
@@ -145,7 +146,7 @@ def read_pages(
     locked = {each.path for each in pypi.artifacts}.difference(shared)
     found: list[PypiFile] = []
     if pypi.there and INDEX / PAGE_JSON not in pypi.index_files:  # somebody has removed the pages
-        for page in (channel_paths(folder).newest_tree / INDEX).glob(f"*/{PAGE_JSON}"):
+        for page in (newest_tree(folder) / INDEX).glob(f"*/{PAGE_JSON}"):
             with contextlib.suppress(OSError, DamagedIndexError):
                 files = parse_page(page.read_bytes(), INDEX / page.parent.name, locked)
                 found += (each for each in files if each.path in pypi.there)

@@ -24,7 +24,7 @@ from scripts.core.files import (
     unlink,
     write_atomically,
 )
-from scripts.keep.snapshots import Snapshot, SnapshotLock, snapshots_folder
+from scripts.keep.snapshots import Snapshot, SnapshotLock
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.read import LARGEST
 from scripts.workspace.workspace import LOCK_NAME, Workspace
@@ -37,7 +37,7 @@ DescribedLock = tuple[SnapshotLock, Mapping[str, bytes]]
 
 def locks_of(place: ChannelPaths, snapshot: Snapshot) -> Path:
     """Name the folder of the locks that it was made by: `<n>/pixi.lock` and the manifest."""
-    return snapshots_folder(place) / f"{snapshot.id}{LOCKS}"
+    return place.snapshots / f"{snapshot.id}{LOCKS}"
 
 
 def lock_in(

@@ -38,7 +38,6 @@ from scripts.keep.snapshots import (
     read_snapshot_files,
     read_snapshots,
     record_of,
-    snapshots_folder,
     tree_of,
 )
 
@@ -149,7 +148,7 @@ def mend_tree(place: ChannelPaths, newest: Snapshot, files: Iterable[SnapshotFil
             if (tree / path).samefile(place.folder / path):
                 continue
             if digests.digest_of(place.folder, path, "sha256") == sha256:
-                with scratch_folder(snapshots_folder(place)) as made:
+                with scratch_folder(place.snapshots) as made:
                     hard_link(place.folder / path, made / path.name)
                     replace(made / path.name, tree / path)
 
@@ -178,9 +177,9 @@ def remove_snapshot(place: ChannelPaths, record: Path) -> None:
 
 def remove_unfinished(place: ChannelPaths) -> None:
     """Remove what killed runs left: trees half built or half removed, or of no record; scratch."""
-    clear_scratch(snapshots_folder(place))
+    clear_scratch(place.snapshots)
     try:
-        found = [each for each in snapshots_folder(place).iterdir() if is_dir(each)]
+        found = [each for each in place.snapshots.iterdir() if is_dir(each)]
     except FileNotFoundError:
         return
     for each in found:

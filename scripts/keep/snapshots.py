@@ -128,19 +128,14 @@ class Snapshot:
 _Row = TypeVar("_Row", SnapshotFile, SnapshotLock, SnapshotProof)
 
 
-def snapshots_folder(place: ChannelPaths) -> Path:
-    """Name the folder of all records and trees."""
-    return place.state / "snapshots"
-
-
 def tree_of(place: ChannelPaths, snapshot: Snapshot) -> Path:
     """Name the folder of its files; it is there only as long as the tree is kept."""
-    return snapshots_folder(place) / snapshot.id
+    return place.snapshots / snapshot.id
 
 
 def record_of(place: ChannelPaths, snapshot_id: str) -> Path:
     """Name the file of its record."""
-    return snapshots_folder(place) / f"{snapshot_id}{_RECORD_END}"
+    return place.snapshots / f"{snapshot_id}{_RECORD_END}"
 
 
 def is_snapshot_id(text: str) -> bool:
@@ -286,7 +281,7 @@ def later_of(record: Path) -> Path:
 
 
 def _records(place: ChannelPaths) -> list[Path]:
-    folder = snapshots_folder(place)
+    folder = place.snapshots
     try:
         found = sorted(each for each in folder.iterdir() if each.suffix == _RECORD_END)
     except FileNotFoundError:

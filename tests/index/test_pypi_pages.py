@@ -411,9 +411,9 @@ def test_no_wheel_is_opened_twice(
     opened: list[str] = []
     reading = distribution.read_distribution
 
-    def counting(file: Path) -> distribution.Distribution:
+    def counting(file: Path, *location: str) -> distribution.Distribution:
         opened.append(file.name)
-        return reading(file)
+        return reading(file, *location)
 
     monkeypatch.setattr(distribution, "read_distribution", counting)
     mirror.lock([one, two])

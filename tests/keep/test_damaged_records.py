@@ -21,7 +21,6 @@ from scripts.keep.snapshots import (
     later_of,
     read_snapshots,
     record_of,
-    snapshots_folder,
     tree_of,
 )
 from tasks import bundle, diff, index, prune, receipt, rollback, snapshots, verify
@@ -192,7 +191,7 @@ def test_the_newest_can_be_forgotten_once_it_is_damaged(mirror: Mirror, run: Run
 
 def test_files_of_other_names_are_none_of_ours(mirror: Mirror, run: Run) -> None:
     place, before = mirror.workspace.place, there(mirror)
-    folder, record = snapshots_folder(place), record_of(place, before[0].id)
+    folder, record = place.snapshots, record_of(place, before[0].id)
     shutil.copy(record, folder / f"{record.stem} (1).jsonl")
     (folder / "note.jsonl").write_text("mine")
     (folder / "mine.part").mkdir()

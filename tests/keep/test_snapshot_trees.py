@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.keep.snapshots import newest_snapshot, read_snapshots, snapshots_folder, tree_of
+from scripts.keep.snapshots import newest_snapshot, read_snapshots, tree_of
 from tasks import index
 from tasks import mirror as mirror_task
 from tests.support.mirrors import Mirror, make_mirror, rows
@@ -53,7 +53,7 @@ def refuse_links(monkeypatch: pytest.MonkeyPatch, code: int, name: str) -> None:
 
 
 def there(mirror: Mirror) -> list[str]:
-    folder = snapshots_folder(mirror.workspace.place)
+    folder = mirror.workspace.place.snapshots
     return sorted(x.name for x in folder.iterdir()) if folder.exists() else []
 
 
@@ -125,7 +125,7 @@ def test_where_the_disk_refuses_the_next_run_takes_it(
         assert run(mirror) == 2
     error = capsys.readouterr().err
     (refused,) = (each for each in error.splitlines() if "no snapshot was taken" in each)
-    assert refused.startswith(f"error: {snapshots_folder(mirror.workspace.place)}{os.sep}")
+    assert refused.startswith(f"error: {mirror.workspace.place.snapshots}{os.sep}")
     assert refused.endswith(
         f"a-2.0-0.conda: no snapshot was taken, as this cannot be read or written: "
         f"{os.strerror(code)}"

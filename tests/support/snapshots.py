@@ -15,7 +15,6 @@ from scripts.keep.snapshots import (
     newest_snapshot,
     read_snapshot_files,
     read_snapshots,
-    snapshots_folder,
     tree_of,
 )
 
@@ -41,9 +40,7 @@ def wrong_newest_snapshot(place: ChannelPaths) -> Iterator[str]:
     ids = {each.id for each in read_snapshots(place)}
     ends = ("", ".jsonl", ".locks", ".later.json")
     ours = {f"{each}{end}" for each in ids for end in ends}
-    yield from (
-        f"left: {each}" for each in snapshots_folder(place).iterdir() if each.name not in ours
-    )
+    yield from (f"left: {each}" for each in place.snapshots.iterdir() if each.name not in ours)
 
 
 def _files(folder: Path) -> dict[str, tuple[int, str]]:

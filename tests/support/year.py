@@ -33,7 +33,6 @@ from scripts.keep.snapshots import (
     newest_snapshot,
     read_snapshot_files,
     read_snapshots,
-    snapshots_folder,
     tree_of,
 )
 from scripts.keep.unbundle import parse_receipt
@@ -163,7 +162,7 @@ def live(year: Year, number: int) -> Week:
     artifacts = sum(size for size, path in new.values() if path.endswith(".conda"))
     snapshots = read_snapshots(year.builder)
     trees = [tree for each in snapshots if (tree := tree_of(year.builder, each)).is_dir()]
-    channel, kept = year.builder.folder, snapshots_folder(year.builder)
+    channel, kept = year.builder.folder, year.builder.snapshots
     week = Week(
         number=number,
         carried=sum(each.stat().st_size for each in bundle.rglob("*") if each.is_file()),

@@ -17,7 +17,6 @@ from scripts.keep.snapshots import (
     read_snapshot_files,
     read_snapshots,
     record_of,
-    snapshots_folder,
     tree_of,
 )
 from scripts.verify.findings import Level
@@ -83,11 +82,11 @@ def test_what_is_proven_later_is_shown(made: Mirror, capsys: pytest.CaptureFixtu
     assert index.main(["--manifest-path", str(made.root), "-q"]) == 0
     [snapshot] = read_snapshots(made.workspace.place)
     assert snapshot.proofs == ()
-    record = (snapshots_folder(made.workspace.place) / f"{snapshot.id}.jsonl").read_bytes()
+    record = (made.workspace.place.snapshots / f"{snapshot.id}.jsonl").read_bytes()
     assert run(made, "-q", "--level", "files,closure") == 0
     [later] = read_snapshots(made.workspace.place)
     assert (later.id, [each.level for each in later.proofs]) == (snapshot.id, ["files", "closure"])
-    assert (snapshots_folder(made.workspace.place) / f"{later.id}.jsonl").read_bytes() == record
+    assert (made.workspace.place.snapshots / f"{later.id}.jsonl").read_bytes() == record
     assert bundle.main(["--manifest-path", str(made.root), str(made.root / "out"), "--full"]) == 0
     assert "bundle: proven: files, closure\n" in capsys.readouterr().out
     assert "  proven          files, closure\n" in (made.root / "out/LABEL.txt").read_text()
@@ -186,7 +185,7 @@ def test_pypi_packages_and_secrets(layout: Layout, tmp_path: Path) -> None:
     assert {kind for kind, _ in found.values()} == {"conda", "wheel", "sdist"}
     assert found["lib-1.0-0.conda"][1] == "https://conda.example.org/ours/noarch/lib-1.0-0.conda"
     assert all(url is not None and url.startswith("https://") for _, url in found.values())
-    kept = [each for each in snapshots_folder(place).rglob("*") if each.is_file()]
+    kept = [each for each in place.snapshots.rglob("*") if each.is_file()]
     assert {each.name for each in kept if SECRET in each.read_bytes().decode("latin-1")} == {
         "pixi.lock"  # in `<id>.locks`, as the lock is
     }
@@ -228,7 +227,7 @@ def test_snapshots_that_one_may_not_list_are_not_called_none(
         "rollback": (rollback.main, ["20"]),
         "bundle": (bundle.main, [str(made.root / "out"), "--full"]),
     }[task]
-    manifest, folder = ["--manifest-path", str(made.root)], snapshots_folder(made.workspace.place)
+    manifest, folder = ["--manifest-path", str(made.root)], made.workspace.place.snapshots
     assert index.main([*manifest, "-q"]) == 0
     capsys.readouterr()
     with monkeypatch.context() as patched:
