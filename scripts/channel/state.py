@@ -321,8 +321,8 @@ def _parse_kept_lock(document: Mapping[str, Any]) -> KeptLock:
     etag = document["etag"]
     return KeptLock(
         text=typed(document["lock"], str),
-        etag=None if etag is None else _string(etag),
-        checked=datetime.fromisoformat(_string(document["checked"])).astimezone(UTC),
+        etag=None if etag is None else parse_string(etag),
+        checked=datetime.fromisoformat(parse_string(document["checked"])).astimezone(UTC),
     )
 
 
@@ -342,16 +342,16 @@ def _parse_removal(row: Mapping[str, Any]) -> Removal:
 
 def _parse_workspace(folder: Path, document: Mapping[str, Any]) -> WorkspaceState:
     return WorkspaceState(
-        name=_string(document["name"]),
-        manifest=Path(_string(document["manifest"])),
-        channel=Path(_string(document["channel"])),
-        lock_sha256=_string(document["lock-sha256"]),
+        name=parse_string(document["name"]),
+        manifest=Path(parse_string(document["manifest"])),
+        channel=Path(parse_string(document["channel"])),
+        lock_sha256=parse_string(document["lock-sha256"]),
         layout=Layout(document["layout"]),
         artifacts=tuple(
             NamedArtifact(
                 path=path_inside(path),
                 path_in_other_layout=path_inside(other),
-                package=_string(package),
+                package=parse_string(package),
                 digest=None if digest is None else _digest(digest),
                 size=None if size is None else typed(size, int),
             )
@@ -363,7 +363,7 @@ def _parse_workspace(folder: Path, document: Mapping[str, Any]) -> WorkspaceStat
 
 
 def _digest(value: Any) -> Digest:
-    algorithm, _, digits = _string(value).partition(":")
+    algorithm, _, digits = parse_string(value).partition(":")
     if algorithm not in {"sha256", "md5"}:
         raise ValueError(value)
     return Digest("md5" if algorithm == "md5" else "sha256", digits)
@@ -371,14 +371,15 @@ def _digest(value: Any) -> Digest:
 
 def path_inside(value: Any) -> PurePosixPath:
     """Parse a path below the channel folder; TypeError or ValueError where it is none."""
-    text = _string(value)
+    text = parse_string(value)
     path = channel_path(text)
     if text.startswith("/") or ".." in text.split("/") or not path.name:
         raise ValueError(value)
     return path
 
 
-def _string(value: Any) -> str:
+def parse_string(value: Any) -> str:
+    """Parse a string that may be of a path; TypeError or ValueError where it is none."""
     text = typed(value, str)
     if "\0" in text:
         raise ValueError(text)

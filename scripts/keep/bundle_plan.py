@@ -22,6 +22,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from scripts.core.errors import raise_problems, usage_problem
+from scripts.core.redact import printable
 from scripts.core.report import counted, human_size
 from scripts.keep.snapshots import Snapshot, SnapshotFile, by_path, proven_text, summary_of
 from scripts.keep.unbundle import (
@@ -277,5 +278,5 @@ def render_label(plan: BundlePlan) -> bytes:
         rows += [("made by", each.label), ("lock sha256", each.lock_sha256 or "unknown")]
     if len(target.locks) > _LOCKS_SHOWN:
         rows.append(("", f"and {len(target.locks) - _LOCKS_SHOWN} more, in {BUNDLE}"))
-    told = "\n".join(f"  {label:<15} {text}" for label, text in rows)
+    told = "\n".join(f"  {label:<15} {printable(text)}" for label, text in rows)
     return (_LABEL % (told, "--allowed-signers FILE " if plan.is_signed else "")).encode()

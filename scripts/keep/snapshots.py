@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeVar
 
 from scripts.channel.inventory import cannot_read
-from scripts.channel.state import path_inside
+from scripts.channel.state import parse_string, path_inside
 from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_paths import ChannelPaths, Layout
 from scripts.core.errors import MirrorError, first_details, usage_error, usage_problem
@@ -372,15 +372,8 @@ def _parse_kind(value: Any) -> str:
     return INDEX_KIND if value == INDEX_KIND else ArtifactKind(value)
 
 
-def _parse_text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(value)
-    value.encode()  # half a surrogate pair, which JSON can write, is no text
-    return value
-
-
-def _parse_text_or_none(value: Any) -> str | None:
-    return None if value is None else _parse_text(value)
+def _parse_string_or_none(value: Any) -> str | None:
+    return None if value is None else parse_string(value)
 
 
 def _parse_number(value: Any) -> int:
@@ -391,7 +384,7 @@ def _parse_number(value: Any) -> int:
 
 def _parse_time(value: Any) -> datetime:
     """Take a time to which days can be added."""
-    time = datetime.fromisoformat(_parse_text(value)).astimezone(UTC)
+    time = datetime.fromisoformat(parse_string(value)).astimezone(UTC)
     if time.year not in _YEARS:
         raise ValueError(value)
     return time
@@ -399,24 +392,24 @@ def _parse_time(value: Any) -> datetime:
 
 # How the fields of a row are read.
 _FILE: Final = (
-    *(path_inside, _parse_kind, _parse_number, _parse_text),
-    *(_parse_text_or_none, _parse_text_or_none),
+    *(path_inside, _parse_kind, _parse_number, parse_string),
+    *(_parse_string_or_none, _parse_string_or_none),
 )
-_LOCK: Final = (_parse_text, *[_parse_text_or_none] * 4)
-_PROOF: Final = (_parse_text, _parse_text_or_none, _parse_time, _parse_text_or_none)
+_LOCK: Final = (parse_string, *[_parse_string_or_none] * 4)
+_PROOF: Final = (parse_string, _parse_string_or_none, _parse_time, _parse_string_or_none)
 # The keys of a header, the fields of a snapshot that they are of, and how these are read.
 _SUMMARY: Final[tuple[tuple[str, str, Callable[[Any], Any]], ...]] = (
-    ("id", "id", _parse_text),
+    ("id", "id", parse_string),
     ("created", "created", _parse_time),
     ("layout", "layout", Layout),
-    ("content-digest", "content_digest", _parse_text),
+    ("content-digest", "content_digest", parse_string),
     ("files", "files", _parse_number),
     ("artifacts", "artifacts", _parse_number),
     ("bytes", "size", _parse_number),
 )
 _REST: Final[tuple[tuple[str, str, Callable[[Any], Any]], ...]] = (
-    ("parent", "parent", _parse_text_or_none),
-    ("made-by", "made_by", _parse_text),
+    ("parent", "parent", _parse_string_or_none),
+    ("made-by", "made_by", parse_string),
     ("locks", "locks", _parse_locks),
     ("proofs", "proofs", _parse_proofs),
 )

@@ -1,4 +1,7 @@
-"""A folder whose name is not UTF-8 is refused before a child makes another one beside it."""
+"""A folder whose name is not UTF-8 is refused before a child makes another one beside it.
+
+A lock that is called so is mirrored.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tasks import bundle, mirror, unbundle
 from tests.support.mirrors import make_mirror, rows
 from tests.support.packages import TinyPackage
+from tests.support.several import make_several
 from tests.support.template import ROOT
+from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="others have names of text alone")
 
@@ -80,3 +86,14 @@ def test_the_folder_of_temporary_files(tmp_path: Path) -> None:
     )
     assert list(temporary.iterdir()) == []
     assert run("verify", *options, TMPDIR=str(tmp_path)).returncode == 0  # control
+
+
+def test_a_lock_that_a_pattern_finds(tmp_path: Path, upstream: Upstream) -> None:
+    """What it is called goes into a snapshot, which is read again, and over to the far side."""
+    made, out = make_several(tmp_path / "work", upstream), tmp_path / "out"
+    (made.root / "lone" / "team.lock").rename(made.root / "lone" / "w\udcff.lock")
+    for _ in range(2):
+        assert made.task(mirror.main, "--level", "files") == 0
+    assert made.task(bundle.main, str(out), "--full", "--with-locks") == 0
+    assert "\n  made by         ../lone/w\\udcff.lock\n" in (out / "LABEL.txt").read_text("utf-8")
+    assert made.task(unbundle.main, str(out), str(tmp_path / "far" / "channel")) == 0
