@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import PurePath
 
-from scripts.core.redact import printable
+from scripts.core.redact import is_utf8, printable
 
 
 class ExitCode(IntEnum):
@@ -124,11 +124,9 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | 
 
 def refuse_non_utf8(path: PurePath, help: str) -> None:
     """Refuse a folder whose name is not UTF-8: rattler and pixi would create another one."""
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError:
+    if not is_utf8(str(path)):
         message = "this folder's name is not UTF-8, and not all programs can be told it"
-        raise usage_error(str(path), message, help=help) from None
+        raise usage_error(str(path), message, help=help)
 
 
 def exit_code_of(problems: tuple[Problem, ...]) -> ExitCode:

@@ -36,6 +36,11 @@ _MARKDOWN: Final = re.compile(r"[\\`*\[\]<>|~&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
+def is_utf8(path: str) -> bool:
+    """Tell whether a path is UTF-8, as `os.fsdecode` has it; another one no document can hold."""
+    return path.isascii() or re.search("[\udc80-\udcff]", path) is None
+
+
 def printable(text: str, kept: str = "") -> str:
     """Escape control and other invisible characters, but those in `kept`.
 

@@ -21,7 +21,7 @@ from scripts.core.channel_url import PYPI_FOLDER, is_conda_forge, mirror_path_se
 from scripts.core.errors import MirrorError
 from scripts.core.pep508 import pypi_name
 from scripts.core.record import PypiRecord
-from scripts.core.redact import without_secrets
+from scripts.core.redact import is_utf8, without_secrets
 from scripts.core.report import Json
 from scripts.core.scratch import is_scratch
 from scripts.core.typed_values import typed
@@ -129,7 +129,7 @@ def is_pypi_index_path(path: PurePosixPath) -> bool:
 
 
 def _is_below(path: PurePosixPath, folder: PurePosixPath) -> bool:
-    return path.parts[: len(folder.parts)] == folder.parts
+    return path.parts[: len(folder.parts)] == folder.parts and is_utf8(str(path))
 
 
 def metadata_path(wheel: PurePosixPath) -> PurePosixPath:

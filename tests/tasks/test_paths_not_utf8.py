@@ -1,6 +1,6 @@
 """A folder whose name is not UTF-8 is refused before a child makes another one beside it.
 
-A lock that is called so is mirrored.
+A lock that is called so is mirrored; what else is in the channel folder is untracked.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks import bundle, mirror, unbundle
+from scripts.core.redact import printable
+from tasks import bundle, index, mirror, prune, snapshots, unbundle
 from tests.support.mirrors import make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.several import make_several
@@ -97,3 +98,28 @@ def test_a_lock_that_a_pattern_finds(tmp_path: Path, upstream: Upstream) -> None
     assert made.task(bundle.main, str(out), "--full", "--with-locks") == 0
     assert "\n  made by         ../lone/w\\udcff.lock\n" in (out / "LABEL.txt").read_text("utf-8")
     assert made.task(unbundle.main, str(out), str(tmp_path / "far" / "channel")) == 0
+
+
+@pytest.mark.parametrize("tail", ["", "\udcff"], ids=["UTF-8", "not"])
+def test_what_is_named_like_files_of_a_channel_is_untracked(
+    tmp_path: Path, upstream: Upstream, capsys: pytest.CaptureFixture[str], tail: str
+) -> None:
+    """No index and no snapshot can hold it; the control: what is named so, in UTF-8."""
+    made = make_several(tmp_path / "work", upstream)
+    assert made.task(mirror.main, "--level", "files") == 0
+    names = ("_pypi/files/h/a{}-1.0-py3-none-any.whl", f"noarch/shards/{64 * 'a'}{{}}.msgpack.zst")
+    for name in (each.format(tail) for each in names):
+        (made.channel / name).parent.mkdir(parents=True, exist_ok=True)
+        (made.channel / name).write_bytes(b"x")
+    capsys.readouterr()
+    assert made.task(index.main) == 0
+    wheel, shard = (each.format(printable(tail)) for each in names)
+    untracked = wheel if tail == "" else f"{wheel}, {shard}"  # a shard is of the index, and goes
+    assert f"\nuntracked, and not indexed: {untracked}\n" in capsys.readouterr().out
+    for task, options in (
+        (prune, ["--now"]),
+        (snapshots, []),
+        (bundle, [f"{tmp_path}/b", "--full"]),
+    ):
+        assert made.task(task.main, *options) == 0
+    assert (made.channel / names[0].format(tail)).read_bytes() == b"x"
