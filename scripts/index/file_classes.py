@@ -31,7 +31,6 @@ from scripts.core.errors import MirrorError
 from scripts.core.file_name import is_artifact_name
 from scripts.core.files import FileStatus, read_regular
 from scripts.core.record import PypiRecord, Record
-from scripts.core.redact import is_utf8
 from scripts.core.report import Json, counted_files, to_json
 from scripts.core.scratch import is_scratch
 from scripts.core.subdir import NOARCH, is_known_subdir
@@ -181,7 +180,7 @@ def _folder_kind(text: str) -> tuple[bool, bool, PurePosixPath]:
     folder = PurePosixPath(text)
     has_shards = folder.name == SHARDS
     subdir = folder.parent if has_shards else folder
-    return is_known_subdir(subdir.name) and is_utf8(text), has_shards, subdir.parent
+    return is_known_subdir(subdir.name), has_shards, subdir.parent
 
 
 def _is_of(layout: Layout, channel: PurePosixPath) -> bool:
@@ -249,7 +248,7 @@ def is_index_path(path: PurePosixPath) -> bool:
         return is_pypi_index_path(path)
     name, (is_subdir, has_shards, _) = path.name, _folder_of(path)
     if has_shards:
-        return is_subdir and is_utf8(name) and (name.endswith(SHARD_END) or is_scratch(name))
+        return is_subdir and (name.endswith(SHARD_END) or is_scratch(name))
     is_index = name in INDEX_FILES or (name.startswith(INDEX_FILES) and is_scratch(name))
     return is_subdir and is_index
 

@@ -16,7 +16,7 @@ from scripts.core.channel_paths import ChannelPaths, Layout
 from scripts.core.console import Console
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.files import FileStatus, exists, hash_file
-from scripts.core.redact import without_secrets
+from scripts.core.redact import is_utf8, without_secrets
 from scripts.core.report import listed
 from scripts.core.scratch import is_scratch
 from scripts.index.file_classes import read_channels, read_indexed
@@ -83,7 +83,9 @@ def read_published(
         )
     index_files = [path for each in channels for path in each.index_files]
     index_files += pypi.index_files
-    found += (_index_file(folder, path) for path in index_files if not is_scratch(path.name))
+    # What is named like a shard, and not UTF-8, no index names: the next one removes it.
+    named_files = (each for each in index_files if is_utf8(str(each)))
+    found += (_index_file(folder, path) for path in named_files if not is_scratch(path.name))
     return tuple(sorted(found, key=by_path))
 
 
