@@ -37,6 +37,7 @@ def unpacked(file: str) -> str:
                 _note_start(folder)
                 return folder
         except OSError as error:
+            error.filename = error.filename or folder  # a file that is open already has none
             refused = error
     raise refused
 
@@ -146,7 +147,8 @@ def main() -> int:
     try:
         sys.path[0] = unpacked(file)
     except OSError as error:
-        sys.stderr.write(f"error: {file}: cannot be unpacked: {error.filename}: {error.strerror}\n")
+        reason = ": ".join(filter(None, (error.filename, error.strerror)))
+        sys.stderr.write(f"error: {file}: cannot be unpacked: {reason}\n")
         return _USAGE
     except KeyboardInterrupt:
         return _INTERRUPTED

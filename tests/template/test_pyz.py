@@ -345,3 +345,25 @@ def test_a_folder_that_is_no_template_is_refused(tmp_path: Path) -> None:
         f"{tmp_path}: not a template of pixi-mirror: "
         "its pixi.toml has no features `tools` and `tasks`"
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits there")
+@pytest.mark.parametrize("blocks", [0, 1, 100_000])
+def test_what_keeps_it_from_unpacking_is_told(pyz: Path, tmp_path: Path, blocks: int) -> None:
+    """A limit of files stands for a disk that is full, or none that may be written to."""
+    limit = f'ulimit -f {blocks}; exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", limit, "sh", sys.executable, str(pyz), "--version"],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if blocks == 100_000:  # the control
+        assert (done.stdout, done.stderr) == (f"pixi-mirror {version()}\n", "")
+        return
+    reason = "No usable temporary directory found in \\['/"
+    if blocks:
+        reason = f"{tmp_path}/pixi-mirror-{os.getuid()}/[0-9a-f]{{64}}: File too large\n$"
+    assert re.match(f"error: {pyz}: cannot be unpacked: {reason}", done.stderr)
+    assert done.returncode == 2
