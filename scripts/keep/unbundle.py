@@ -336,13 +336,11 @@ def _source(row: Row, *known: "dict[str, Row]") -> "Row | None":
 
 def check_signature(folder: str, data: bytes, signers: str) -> str:
     """Return who signed `bundle.json`, by ssh-keygen and a file of allowed signers; or refuse."""
-    if not isfile(signers):
-        help_ = "name the file that says who may have signed, a line for each key"
-        raise Refused(USAGE, signers, "there is no such file of allowed signers", help_)
+    if not (isfile(signers) and os.access(signers, os.R_OK)):
+        raise Refused(USAGE, signers, "is no file that can be read", "name that of allowed signers")
     program, signature = shutil.which("ssh-keygen"), join(folder, SIGNATURE)
     if program is None:
-        message = "is not on PATH, and without it no signature can be checked"
-        raise Refused(PROGRAM, "ssh-keygen", message, "install OpenSSH 8.1 or newer")
+        raise Refused(PROGRAM, "ssh-keygen", "is not on PATH", "install OpenSSH 8.2 or newer")
     help_ = "take a bundle that one of them signed; on the builder: pixi run bundle OUT --sign KEY"
     if _kind(signature) != "file":
         raise Refused(FINDINGS, BUNDLE, f"is not signed: there is no {SIGNATURE}", help_)
@@ -358,6 +356,8 @@ def check_signature(folder: str, data: bytes, signers: str) -> str:
         is_good, good, said = run("verify", "-I", principal, "-n", NAMESPACE)
         if is_good:
             return f"{principal} ({good.rpartition(' with ')[2]})"
+    if not is_known and "No principal matched" not in said:  # of each signature it looks at
+        raise Refused(PROGRAM, "ssh-keygen", f"fails: {said[:99]}", "see to OpenSSH (8.2 or newer)")
     message = "its signature is of none of the allowed signers, or it was altered"
     raise Refused(FINDINGS, BUNDLE, message, help_, [signers, *said.splitlines()[-1:]])
 

@@ -384,8 +384,8 @@ def test_a_signature_that_nobody_has_checked(tmp_path: Path) -> None:
     done = program("--allowed-signers", tmp_path / "none", out, tmp_path / "other" / "channel")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"error: {tmp_path / 'none'}: there is no such file of allowed signers\n"
-        "help: name the file that says who may have signed, a line for each key\n"
+        f"error: {tmp_path / 'none'}: is no file that can be read\n"
+        "help: name that of allowed signers\n"
     )
 
 

@@ -186,14 +186,50 @@ def test_who_has_signed(
     signature.write_bytes(good)
     with monkeypatch.context() as patched:
         patched.setenv("PATH", str(tmp_path / "nothing"))
-        assert "ssh-keygen: is not on PATH, and without it no signature" in refused(4)
+        assert refused(4) == (
+            "error: ssh-keygen: is not on PATH\nhelp: install OpenSSH 8.2 or newer\n"
+        )
+    with monkeypatch.context() as patched:  # a stand-in for another user's, for whoever is root
+        patched.setattr(os, "access", lambda path, _: path != str(keys["signers"]))
+        assert f"error: {keys['signers']}: is no file that can be read\n" in refused(2)
     keys["signers"].rename(tmp_path / "away")
-    assert "there is no such file of allowed signers" in refused(2)
+    gone = f"error: {keys['signers']}: is no file that can be read\n"
+    assert refused(2) == f"{gone}help: name that of allowed signers\n"
     (tmp_path / "away").rename(keys["signers"])
     assert unbundle.main(options) == 0
     first, second, _ = capsys.readouterr().out.splitlines()
     assert first.startswith("signed by a@example.org (ED25519 key SHA256:")
     assert second.startswith("unbundled ")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script is no program there")
+@pytest.mark.parametrize("said", ["No user exists for uid 4321", "No principal matched."])
+def test_an_ssh_keygen_that_looks_at_no_signature(
+    bundles: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    said: str,
+) -> None:
+    """As that of a container of OpenShift; the control is one that has looked."""
+    (bundles[0] / "bundle.json.sig").write_bytes(b"")
+    signers, program = tmp_path / "signers", tmp_path / "bin" / "ssh-keygen"
+    signers.write_bytes(b"")
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit 255\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    options = [str(bundles[0]), str(tmp_path / "far" / "channel")]
+    code = unbundle.main(["--allowed-signers", str(signers), *options])
+    err = capsys.readouterr().err
+    if said == "No principal matched.":
+        assert code == 1
+        assert err.startswith("error: bundle.json: its signature is of none of the allowed signers")
+    else:
+        assert (code, err) == (
+            4,
+            f"error: ssh-keygen: fails: {said}\nhelp: see to OpenSSH (8.2 or newer)\n",
+        )
 
 
 def test_a_signature_that_nobody_asks_for_is_no_extra_file(
