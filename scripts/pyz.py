@@ -30,6 +30,7 @@ def unpacked(file: str) -> str:
         try:
             changed = changed_file(folder, sums)
             if changed and os.path.isdir(folder):
+                os.listdir(folder)  # what only another user may look into is that one's
                 sys.stderr.write(f"warning: {folder}: unpacked anew, since {changed} was changed\n")
             if changed:
                 _unpack(file, folder, sums)

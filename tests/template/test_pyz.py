@@ -11,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 import zipfile
@@ -22,6 +23,7 @@ from scripts.core.invocation import TEMPLATE, version
 from scripts.pyz import unpacked as unpack
 from scripts.template.make_pyz import archive
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
+from tests.support.mirrors import forbid
 from tests.support.packages import TinyPackage
 from tests.support.pixi import path_without_clients
 from tests.support.template import ROOT, copy_template
@@ -345,6 +347,23 @@ def test_a_folder_that_is_no_template_is_refused(tmp_path: Path) -> None:
         f"{tmp_path}: not a template of pixi-mirror: "
         "its pixi.toml has no features `tools` and `tasks`"
     )
+
+
+def test_what_another_user_alone_may_look_into_was_not_changed(
+    pyz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As root leaves it with `umask 077`; a stand-in, since root may look into all."""
+    place = tmp_path / "tmp"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    folder = Path(unpack(str(pyz)))
+    there = {path: path.stat().st_ino for path in folder.parent.rglob("*")}
+    with monkeypatch.context() as patched:
+        forbid(patched, folder, os.scandir, os.listdir)
+        assert Path(unpack(str(pyz))).is_relative_to(place)
+    assert capsys.readouterr().err == ""
+    assert {path: path.stat().st_ino for path in folder.parent.rglob("*")} == there
+    assert unpack(str(pyz)) == str(folder)  # the control
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits there")
