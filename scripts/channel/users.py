@@ -190,8 +190,8 @@ def _own(workspace: Workspace, lock: bytes) -> WorkspaceState:
 def _last(own: WorkspaceState, known: Sequence[WorkspaceState]) -> WorkspaceState | None:
     """Find the last state of this workspace: that of its manifest, else of one with its name.
 
-    The latter was either moved here, with the same lock, or moved or copied together with the
-    channel and its state.
+    The latter was moved here, with the same lock, or together with its channel; or it has a channel
+    of its own, of which this one with its state is a copy.
     """
     for each in known:
         if each.manifest == own.manifest:
@@ -199,7 +199,7 @@ def _last(own: WorkspaceState, known: Sequence[WorkspaceState]) -> WorkspaceStat
     for each in known:
         is_moved = each.is_moved_away and each.lock_sha256 == own.lock_sha256 != _NO_LOCK
         is_moved |= _seen_from_channel(each) == _seen_from_channel(own)
-        if each.name == own.name and is_moved:
+        if each.name == own.name and (is_moved or _are_two(each.channel, own.channel)):
             return each
     return None
 
@@ -209,6 +209,13 @@ def _seen_from_channel(workspace: WorkspaceState) -> str:
     with contextlib.suppress(ValueError):  # they are on two drives
         return os.path.relpath(workspace.manifest, workspace.channel)
     return str(workspace.manifest)
+
+
+def _are_two(one: Path, other: Path) -> bool:
+    """Tell whether these are two folders; False where one of them cannot be seen."""
+    with contextlib.suppress(OSError):
+        return not one.samefile(other)
+    return False
 
 
 def _check_layout(workspace: Workspace, state: MirrorState, wanted: Layout) -> None:

@@ -575,12 +575,24 @@ def test_a_renamed_workspace_is_the_same(world: World) -> None:
     assert sorted(names) == ["new", "one"]
 
 
-def test_a_copied_mirror_is_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With its channel folder and its state, as `cp -r` does: who is copied needs none of it."""
+@pytest.mark.parametrize("disk", ["copy", "disk"])
+def test_a_copied_mirror_is_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], disk: str
+) -> None:
+    """With its channel folder and its state, as `cp -r` does: who is copied needs none of it.
+
+    Wherever its channel lies beside it.
+    """
     made = make_mirror(tmp_path / "made")
     made.lock(rows(tmp_path / "upstream", (B, BOTH)))
     made.index()
     shutil.copytree(made.root, tmp_path / "copy")
+    (tmp_path / disk).mkdir(exist_ok=True)
+    for name in ("local-channel", ".pixi-mirror"):
+        (tmp_path / "copy" / name).rename(tmp_path / disk / name)
+    manifest = tmp_path / "copy" / "pixi.toml"
+    with manifest.open("a", encoding="utf-8") as file:
+        file.write(f'channel-dir = "../{disk}/local-channel"\n')
     copy = Mirror(root=tmp_path / "copy", layout="flat")
     copy.lock(rows(tmp_path / "upstream", (BOTH,)))
     assert known_before(copy.workspace).lock == read_lock(made.root / "pixi.lock")
