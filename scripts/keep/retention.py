@@ -90,7 +90,9 @@ def prune_trees(
     lines: list[Line] = []
     if goes:
         removed = "would remove" if dry_run else "removed"
-        what = f"{counted(len(goes), 'tree')} of older snapshots, {human_size(room)}"
+        # Index files that do not change will be those of the snapshot that is about to be taken.
+        most = "at most " if dry_run and snapshots[-1] in goes else ""
+        what = f"{counted(len(goes), 'tree')} of older snapshots, {most}{human_size(room)}"
         lines.append((f"{removed} {what}; their records stay", *(f"  {x.id}" for x in goes)))
     ids: list[Json] = [each.id for each in goes]
     return Report(lines=tuple(lines), data={"trees": ids, "tree-bytes": room})

@@ -148,6 +148,31 @@ def test_the_dry_run_counts_the_snapshot_that_a_killed_run_has_not_taken(
     assert json.loads(capsys.readouterr().out)["trees"] == [], "the control: none is to come"
 
 
+def test_of_what_the_coming_snapshot_may_share_the_dry_run_tells_the_most(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mirror = make(tmp_path, 2, "keep-snapshots = 1\n")
+    ids = [each.id for each in read_snapshots(mirror.workspace.place)]
+    told = []
+    for options in (["--dry-run"], []):
+        capsys.readouterr()
+        assert run(prune, mirror, "--json", *options) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert document["trees"] == ids
+        told.append(document["tree-bytes"])
+    assert told[0] > told[1], "noarch/ is the same in the new one"
+    size = human_size(told[0])
+    again = make(tmp_path / "again", 2, "keep-snapshots = 1\n")
+    capsys.readouterr()
+    assert run(prune, again, "--dry-run") == 0
+    assert f"would remove 2 trees of older snapshots, at most {size}; their records stay\n" in (
+        capsys.readouterr().out
+    )
+    # Control: of trees before the newest one nothing is shared.
+    assert run(prune, again, "--dry-run", "--keep-snapshots", "2") == 0
+    assert "at most" not in capsys.readouterr().out
+
+
 def test_the_memory_is_that_of_one_file_at_a_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
