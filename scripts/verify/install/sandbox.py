@@ -83,6 +83,11 @@ def _can_unshare(program: str) -> bool:
         return False
 
 
+def starts_no_program(folder: str) -> bool:
+    """Tell whether no program in a folder may be started: its disk is mounted with `noexec`."""
+    return sys.platform == "linux" and bool(os.statvfs(folder).f_flag & os.ST_NOEXEC)
+
+
 def sandbox_environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
     """Return the variables for a program with `home` for its home and no way to the network.
 

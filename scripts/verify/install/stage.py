@@ -59,6 +59,7 @@ from scripts.verify.install.sandbox import (
     MACHINE_TROUBLE,
     sandbox,
     sandbox_environment,
+    starts_no_program,
 )
 from scripts.verify.proofs import Proofs
 from scripts.verify.pypi_builds import find_unbuildable
@@ -392,9 +393,12 @@ def _find_cause(
     files = check_files(folder, artifacts, UsageIndex(None), allow_unhashed=True)
     if files.environment_problems:
         return files.environment_problems
-    if MACHINE_TROUBLE.search(str(problem)):
+    is_noexec = "Permission denied" in str(problem) and starts_no_program(tempfile.gettempdir())
+    if is_noexec or MACHINE_TROUBLE.search(str(problem)):
         message = f"trouble of this machine kept {client.program} from installing it"
         help_ = "see to it, then pixi run verify --level install"
+        if is_noexec:  # pip and uv, and so pixi, run the Python that they install for
+            help_ = "TMPDIR=/a/folder/without/noexec pixi run verify --level install"
         return (dataclasses.replace(problem, message=message, code=ExitCode.USAGE, help=help_),)
     # The level `files` names those that are not there, once for all clients.
     missing = {str(each.path) for each in artifacts if not os.path.lexists(folder / each.path)}

@@ -280,6 +280,35 @@ def test_a_temporary_disk_with_no_room_at_all(world: World, tmp_path: Path) -> N
     assert [each["code"] for each in result["problems"]] == [2]
 
 
+@pytest.mark.needs_mount
+@pytest.mark.parametrize("size", ["64m,noexec", "64m"])
+@pytest.mark.parametrize("starts", ["$TMPDIR/python", "/nowhere"])
+def test_a_temporary_disk_from_which_no_program_starts(
+    starts: str,
+    size: str,
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As hardened machines have it. The controls: without it, and a program of another place."""
+    text = '[ "$1" = --version ] && echo conda 26.7.0 && exit 0\n'
+    text += 'echo "exit 1" > "$TMPDIR/python"; chmod +x "$TMPDIR/python"\n'
+    _program(tmp_path, "conda", f'{text}"{starts}"; exit 1\n', monkeypatch)
+    disk = tmp_path / "disk"
+    done = _on_disk(disk, size, world, "--client", "conda")
+    head, *_, help_ = done.stderr.splitlines()
+    if size == "64m,noexec" and starts != "/nowhere":
+        assert done.returncode == 2
+        message = "trouble of this machine kept conda from installing it"
+        assert help_ == "help: TMPDIR=/a/folder/without/noexec pixi run verify --level install"
+        assert f"{disk}/python: Permission denied\n" in done.stderr
+    else:
+        assert done.returncode == 1
+        message = "conda cannot install it from the channel alone"
+        assert help_ == "help: pixi run verify --level files,index"
+    assert head == f"error: small/{here()}: {message}"
+
+
 def _on_disk(
     disk: Path, size: str, world: World, *options: str, level: str = "install"
 ) -> subprocess.CompletedProcess[str]:
