@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -37,13 +38,15 @@ def _py_rattler_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", path_without_clients())
 
 
-def run_demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run_demo(
+    folder: Path, *options: str, wrapper: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
     """Run the task from an unrelated folder, proxies that lead nowhere set."""
     dead = "http://127.0.0.1:9"
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
     env |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), dead)
     return subprocess.run(
-        [sys.executable, "-P", "-m", "tasks.demo", *options],
+        [*wrapper, sys.executable, "-P", "-m", "tasks.demo", *options],
         cwd=folder,
         env=env,
         capture_output=True,
@@ -122,6 +125,18 @@ def test_json(tmp_path: Path, here: str) -> None:
 def test_quiet_is_quiet(tmp_path: Path) -> None:
     done = run_demo(tmp_path, "-q")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.needs_mount
+@pytest.mark.usefixtures("_py_rattler_alone", "here")
+def test_a_temporary_folder_from_which_no_program_starts(tmp_path: Path) -> None:
+    """The control is every other run of it."""
+    script = 'mount -t tmpfs -o noexec none "$0" && exec "$@"'
+    wrapper = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, str(tmp_path))
+    done = run_demo(tmp_path, "-q", wrapper=wrapper)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: hello: installed from the channel alone, it ended with ")
+    assert done.stderr.endswith("\nhelp: TMPDIR=/a/folder/without/noexec pixi run demo\n")
 
 
 def test_a_damaged_upstream_fails_the_demo(
