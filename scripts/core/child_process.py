@@ -19,6 +19,9 @@ from scripts.core.redact import printable, redact
 
 Done = subprocess.CompletedProcess[bytes]
 
+IMPORT_HELP: Final = (
+    "install {} into the environment of the tasks anew, on no disk that is mounted with noexec"
+)
 CANNOT_START: Final = 126  # as a shell ends, and `unshare`
 # Windows has no signals: exit codes from here up are the system's (NTSTATUS), 0xC0000005 a crash.
 _OF_THE_SYSTEM: Final = 0xC0000000

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 
-from scripts.core.child_process import program_error, quoted
+from scripts.core.child_process import IMPORT_HELP, program_error, quoted
 from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, MirrorError, usage_error
 from scripts.core.invocation import EXTENSION, PROGRAM, as_invoked, launcher_of
@@ -183,14 +183,18 @@ def _outcome(handler: Handler, options: argparse.Namespace, console: Console) ->
             raise
         message = f"no file can be named so in the locale of this machine ({error.encoding})"
         return Report(problems=usage_error(error.object, message, help="set PYTHONUTF8=1").problems)
-    except ModuleNotFoundError as error:
-        if error.name not in _TOOLS:
+    except ImportError as error:
+        path = error.path or ""  # of a library of compiled code, which the system refuses
+        name = Path(path).parent.name or str(error.name)
+        if name not in _TOOLS or path.endswith(".py"):
             raise
-        return Report(problems=_missing_module(error.name).problems)
+        return Report(problems=_missing_module(name, str(error) if path else "").problems)
 
 
-def _missing_module(name: str) -> MirrorError:
+def _missing_module(name: str, said: str) -> MirrorError:
     """Make the error for a Python without one of the tools: `python -m tasks.NAME` takes any."""
+    if said:
+        return program_error(name, "cannot be imported", said, help=IMPORT_HELP.format(name))
     run = "run" if os.name == "nt" else "./run"
     help_ = f"{run} NAME, or pixi run NAME: both make an environment that has it"
     if launcher_of(os.environ) in {EXTENSION, PROGRAM}:  # `pip install --no-deps`

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from scripts.core.child_process import program_error, run_program, timed_out
+from scripts.core.child_process import IMPORT_HELP, program_error, run_program, timed_out
 from scripts.core.invocation import TEMPLATE
 from scripts.core.report import Json
 
@@ -65,8 +65,7 @@ def call_rattler(
         raise RattlerRefusedError(answer["error"])
     if "broken" in answer:
         message = f"cannot be imported: {answer['broken']}"
-        help_ = "install py-rattler into the environment of the tasks anew"
-        raise program_error(subject, message, help=help_)
+        raise program_error(subject, message, help=IMPORT_HELP.format("py-rattler"))
     if "result" in answer:
         result: Json = answer["result"]
         return result

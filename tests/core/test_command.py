@@ -201,6 +201,24 @@ def test_a_python_without_one_of_the_tools(
     assert capsys.readouterr().err.startswith(expected)
 
 
+@pytest.mark.parametrize("path", ["/x/zstandard/backend_c.so", "/x/zstandard/__init__.py"])
+def test_a_tool_that_the_system_refuses(capsys: Capture, path: str) -> None:
+    """As on a disk with `noexec`; the control is code of Python that lacks something."""
+    said = f"{path}: failed to map segment from shared object"
+
+    def handler(options: argparse.Namespace, console: Console) -> Report:
+        raise ImportError(said, name="backend_c", path=path)
+
+    if path.endswith(".py"):
+        assert run(handler) == 70
+        return
+    assert run(handler) == 4
+    assert capsys.readouterr().err == (
+        f"error: zstandard: cannot be imported\n  said  {said}\nhelp: install zstandard into the"
+        " environment of the tasks anew, on no disk that is mounted with noexec\n"
+    )
+
+
 def test_a_module_that_is_none_of_the_tools_is_a_bug(capsys: Capture) -> None:
     def handler(options: argparse.Namespace, console: Console) -> Report:
         raise ModuleNotFoundError("no such thing", name="scripts.nothing")

@@ -1156,7 +1156,8 @@ def test_a_broken_py_rattler_changes_nothing(
         assert several.task(mirror.main, "-q") == 4
     assert capsys.readouterr().err == (
         "error: py-rattler (matches): cannot be imported: no such thing\n"
-        "help: install py-rattler into the environment of the tasks anew\n"
+        "help: install py-rattler into the environment of the tasks anew, on no disk that is"
+        " mounted with noexec\n"
     )
     assert not several.channel.exists()
     # Control: with a whole one, the same command.

@@ -200,7 +200,8 @@ def test_a_broken_py_rattler_hides_no_finding(
     assert f"error: noarch/{older.path.name}: size differs from pixi.lock\n" in err
     assert err.endswith(
         "error: py-rattler (rank_versions): cannot be imported: no such thing\n"
-        "help: install py-rattler into the environment of the tasks anew\n"
+        "help: install py-rattler into the environment of the tasks anew, on no disk that is"
+        " mounted with noexec\n"
     )
 
 
