@@ -28,11 +28,7 @@ from scripts.index.repodata import REPODATA, SHARDS, parse_repodata
 from scripts.verify.findings import FOR_PYPI, Client
 from scripts.verify.install.clients import find_program, install_with
 from scripts.verify.install.plan import plan_installs
-from scripts.verify.install.sandbox import (
-    run_sandboxed,
-    sandbox_environment,
-    starts_no_program,
-)
+from scripts.verify.install.sandbox import is_noexec, run_sandboxed, sandbox_environment
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
 
@@ -204,7 +200,7 @@ def _run(env: Mapping[str, str], program: Path, *arguments: str) -> str:
     done = run_sandboxed([str(program), *arguments], env)
     if done.returncode != 0:
         message = f"installed from the channel alone, it {describe_exit(done.returncode)}"
-        is_noexec, said = starts_no_program(str(program)), stderr_tail(done.stderr)
-        help_ = "TMPDIR=/a/folder/without/noexec pixi run demo" if is_noexec else None
+        help_ = "TMPDIR=/a/folder/without/noexec pixi run demo" if is_noexec() else None
+        said = stderr_tail(done.stderr)
         raise MirrorError(finding_problem(program.name, message, *said, help=help_))
     return done.stdout.decode("utf-8", "replace").strip()

@@ -83,9 +83,9 @@ def _can_unshare(program: str) -> bool:
         return False
 
 
-def starts_no_program(folder: str) -> bool:
-    """Tell whether no program in a folder may be started: its disk is mounted with `noexec`."""
-    return sys.platform == "linux" and bool(os.statvfs(folder).f_flag & os.ST_NOEXEC)
+def is_noexec() -> bool:
+    """Tell whether no program may be started from the folder of temporary files, by its mount."""
+    return sys.platform == "linux" and bool(os.statvfs(temporary_folder()).f_flag & os.ST_NOEXEC)
 
 
 def sandbox_environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:

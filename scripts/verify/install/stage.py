@@ -57,9 +57,9 @@ from scripts.verify.install.prefix import check_prefix, folders_of
 from scripts.verify.install.sandbox import (
     DISK_FULL,
     MACHINE_TROUBLE,
+    is_noexec,
     sandbox,
     sandbox_environment,
-    starts_no_program,
 )
 from scripts.verify.proofs import Proofs
 from scripts.verify.pypi_builds import find_unbuildable
@@ -393,11 +393,11 @@ def _find_cause(
     files = check_files(folder, artifacts, UsageIndex(None), allow_unhashed=True)
     if files.environment_problems:
         return files.environment_problems
-    is_noexec = "Permission denied" in str(problem) and starts_no_program(tempfile.gettempdir())
-    if is_noexec or MACHINE_TROUBLE.search(str(problem)):
+    is_denied = "Permission denied" in str(problem) and is_noexec()
+    if is_denied or MACHINE_TROUBLE.search(str(problem)):
         message = f"trouble of this machine kept {client.program} from installing it"
         help_ = "see to it, then pixi run verify --level install"
-        if is_noexec:  # pip and uv, and so pixi, run the Python that they install for
+        if is_denied:  # pip and uv, and so pixi, run the Python that they install for
             help_ = "TMPDIR=/a/folder/without/noexec pixi run verify --level install"
         return (dataclasses.replace(problem, message=message, code=ExitCode.USAGE, help=help_),)
     # The level `files` names those that are not there, once for all clients.
