@@ -19,13 +19,7 @@ from scripts.channel.removals import removals_of, still_waiting
 from scripts.channel.state import Removal, newest_tree
 from scripts.channel.users import ChannelUsers
 from scripts.core.artifact import Artifact, artifact_of
-from scripts.core.channel_paths import (
-    FLAT_CHANNEL,
-    Layout,
-    channel_path,
-    folders_of,
-    is_pypi_path,
-)
+from scripts.core.channel_paths import FLAT_CHANNEL, Layout, channel_path, folders_of, is_pypi_path
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.file_name import is_artifact_name
