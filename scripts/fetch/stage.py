@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from scripts.channel.digest_cache import DigestCache
@@ -336,7 +336,7 @@ def _report(
 
 
 def _problems(
-    failed: Iterable[FailedDownload], selection: Selection, again: str
+    failed: Sequence[FailedDownload], selection: Selection, again: str
 ) -> Iterator[Problem]:
     """Yield the problem of each failed download, by path."""
     locks = locks_by_path(selection) if failed else {}

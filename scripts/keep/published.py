@@ -84,8 +84,8 @@ def read_published(
     index_files = [path for each in channels for path in each.index_files]
     index_files += pypi.index_files
     # What is named like a shard, and not UTF-8, no index names: the next one removes it.
-    named_files = (each for each in index_files if is_utf8(str(each)))
-    found += (_index_file(folder, path) for path in named_files if not is_scratch(path.name))
+    left = (each for each in index_files if is_utf8(str(each)) and not is_scratch(each.name))
+    found += (_index_file(folder, path) for path in left)
     return tuple(sorted(found, key=by_path))
 
 

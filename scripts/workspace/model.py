@@ -81,11 +81,10 @@ class PypiOptions:
     """What `[pypi-options]` says.
 
     URLs are as written, secrets included, paths of `find-links` left out; `index_url` None: it is
-    not said. `overrides` are
-    what `dependency-overrides` has in place of every requirement of these names.
-    `no_build_isolation` are the names (PEP 503) of the packages that are built with what is in the
-    environment, `no_build` of those of which no sdist is taken, `no_binary` no wheel; `*` is every
-    one.
+    not said. `overrides` are what `dependency-overrides` has in place of every requirement of these
+    names. `no_build_isolation` are the names (PEP 503) of the packages that are built with what is
+    in the environment, `no_build` of those of which no sdist is taken, `no_binary` no wheel; `*` is
+    every one.
     """
 
     index_url: str | None = None
