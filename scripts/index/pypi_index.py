@@ -45,7 +45,7 @@ from scripts.index.pypi_pages import (
     render_pages,
 )
 from scripts.index.repodata import LARGEST, DamagedIndexError, index_problem
-from scripts.lock.pypi import SECOND_PLACE, pypi_artifacts
+from scripts.lock.pypi import is_second_place, pypi_artifacts
 from scripts.lock.select import Selection
 
 _FORMAT: Final = 1  # goes up when the same inputs would give other pages than before
@@ -148,7 +148,7 @@ def read_pages(
     if pypi.there and INDEX / PAGE_JSON not in pypi.index_files:  # somebody has removed the pages
         for page in (newest_tree(folder) / INDEX).glob(f"*/{PAGE_JSON}"):
             with contextlib.suppress(OSError, DamagedIndexError):
-                files = parse_page(page.read_bytes(), INDEX / page.parent.name, locked)
+                files = parse_page(read_regular(page, LARGEST), INDEX / page.parent.name, locked)
                 found += (each for each in files if each.path in pypi.there)
     for path in pypi.index_files:
         if path.name != PAGE_JSON or path.parent.parent != INDEX:
@@ -189,9 +189,7 @@ def without_unnamed(
     `named` is what other workspaces name.
     """
     locked = (each.path for each in pypi.artifacts)
-    found = {path for path in pypi.there if SECOND_PLACE.search(str(path))}.difference(
-        locked, named
-    )
+    found = set(filter(is_second_place, pypi.there)).difference(locked, named)
     if not found:
         return pypi, found
     found -= read_retained(folder, pypi, console).keys()
@@ -208,7 +206,9 @@ def identify_pypi(pypi: PypiIndex) -> str:
     known = [(str(path), digest) for path, digest in digests.items()]
     more = sorted(pypi.other_names), sorted(map(str, pypi.find_links))
     digest = hashlib.sha256(repr((_FORMAT, rows, known, purls, *more)).encode())
-    first = (x for x in pypi.there.items() if not SECOND_PLACE.search(str(x[0])))  # pages name them
+    first = (
+        each for each in pypi.there.items() if not is_second_place(each[0])
+    )  # pages name these
     for path, status in sorted(first):
         time = status.st_mtime_ns if path in unhashed else 0
         digest.update(f"{path}\0{status.st_size}\0{time}\n".encode())

@@ -29,7 +29,7 @@ from scripts.index.repodata import damaged_index
 from scripts.lock.pypi import (
     ARCHIVES,
     FILES,
-    SECOND_PLACE,
+    first_place,
     index_folder,
     is_project_name,
     public_fragment,
@@ -110,8 +110,7 @@ def public_record(record: PypiRecord, sha256: str) -> PypiRecord:
 
 def is_pypi_artifact_path(path: PurePosixPath) -> bool:
     """Tell whether a wheel or sdist could be here, by its name alone."""
-    is_named = ARCHIVES.search(path.name) or SECOND_PLACE.search(str(path))
-    return is_named is not None and _is_below(path, FILES)
+    return _is_below(path, FILES) and ARCHIVES.search(first_place(path).name) is not None
 
 
 def is_pypi_index_path(path: PurePosixPath) -> bool:

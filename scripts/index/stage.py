@@ -51,7 +51,7 @@ from scripts.index.pypi_index import (
 from scripts.index.pypi_pages import other_bytes
 from scripts.index.repodata import REPODATA
 from scripts.lock.model import OLDEST_COMPLETE
-from scripts.lock.pypi import SECOND_PLACE
+from scripts.lock.pypi import is_second_place
 from scripts.lock.select import Selection, differing_rows
 from scripts.workspace.workspace import Workspace
 
@@ -362,7 +362,7 @@ def _report(
     done += f": {counted(records, 'record')} in {counted(subdirs, 'subdir')}"
     of_pypi = (*pypi.artifacts, *(each.artifact for each in kept if is_pypi_path(each.path)))
     # but for the second places of direct URLs
-    names = {x.path: x.name for x in of_pypi if not SECOND_PLACE.search(str(x.path))}
+    names = {each.path: each.name for each in of_pypi if not is_second_place(each.path)}
     projects = len(set(names.values()))
     if projects:
         done += f"; {counted(len(names), 'file')} of {counted(projects, 'PyPI project')}"

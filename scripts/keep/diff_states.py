@@ -38,7 +38,7 @@ from scripts.keep.snapshots import (
 )
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import LockFile
-from scripts.lock.pypi import ARCHIVES
+from scripts.lock.pypi import ARCHIVES, first_place
 from scripts.lock.read import read_lock
 from scripts.lock.select import path_of
 from scripts.workspace.settings import LockEntry
@@ -288,10 +288,9 @@ def _with_licenses(
 def _file(
     each: SnapshotFile | Artifact, size: int | None, sha256: str | None, folders: tuple[Path, ...]
 ) -> ComparedFile:
-    package, version, build = _identify(each.path, each.kind)
-    folder, slash, file_name = str(each.path).rpartition("/")
-    # A direct URL's second place, which has its fragment, is no other file.
-    file_name = file_name.partition("#")[0]
+    path = first_place(each.path)  # a direct URL's second place is no other file
+    package, version, build = _identify(path, each.kind)
+    folder, slash, file_name = str(path).rpartition("/")
     return ComparedFile(
         package=package,
         version=version,
@@ -315,8 +314,7 @@ def _identify(path: PurePosixPath, kind: str) -> tuple[Package, str, str]:
     if file is not None:
         channel, _, subdir = folder.rpartition("/")
         return Package(channel or ".", subdir, 0, file.name, CONDA), file.version, file.build
-    # PEP 427: name-version-…; PEP 625: name-version. A direct URL's second place has a fragment.
-    file_name = file_name.partition("#")[0]
+    # PEP 427: name-version-…; PEP 625: name-version.
     stem = ARCHIVES.sub("", file_name)
     parts = stem.split("-") if file_name.lower().endswith(".whl") else stem.rsplit("-", 1)
     name, version = (parts[0], parts[1]) if len(parts) > 1 else (stem, "")

@@ -31,8 +31,7 @@ FILES: Final = PurePosixPath(PYPI_FOLDER, "files")
 _ARCHIVE: Final = r"\.(?:whl|zip|tgz|tbz|tlz|txz|tar|tar\.(?:gz|bz2|xz|lz|lzma|zst))"
 ARCHIVES: Final = re.compile(rf"{_ARCHIVE}\Z", re.IGNORECASE)
 """How an archive's name ends for uv (crates/uv-distribution-filename/src/extension.rs)."""
-SECOND_PLACE: Final = re.compile(rf"{_ARCHIVE}#", re.IGNORECASE)
-"""What is in the path of a file that has its URL's fragment in it, slashes included."""
+_SECOND_PLACE: Final = re.compile(rf"(.*?{_ARCHIVE})#", re.IGNORECASE | re.DOTALL)
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _PURL: Final = re.compile(r"pkg:pypi/([^@?#]+)")
 _FRAGMENT: Final = re.compile(r"#(?:.*&)?sha256=([0-9A-Fa-f]{64})(?:&|\Z)")
@@ -160,6 +159,20 @@ def _places(location: str) -> tuple[PurePosixPath, ...]:
     return tuple(
         FILES.joinpath(*each) for each in filter(None, map(mirror_path_segments, locations))
     )
+
+
+def first_place(path: PurePosixPath) -> PurePosixPath:
+    """Return the place of a file's URL without the fragment that its second place has.
+
+    The fragment may have slashes in it (`…tar.gz#subdirectory=py/x`).
+    """
+    found = _SECOND_PLACE.match(str(path))
+    return path if found is None else PurePosixPath(found[1])
+
+
+def is_second_place(path: PurePosixPath) -> bool:
+    """Tell whether a path has its URL's fragment in it."""
+    return first_place(path) is not path
 
 
 def is_direct(record: PypiRecord) -> bool:

@@ -39,7 +39,7 @@ from scripts.index.pypi_pages import (
 )
 from scripts.index.readback import read_index_file
 from scripts.index.repodata import DamagedIndexError
-from scripts.lock.pypi import FILES, SECOND_PLACE, index_folder, purl_names, pypi_artifacts
+from scripts.lock.pypi import FILES, index_folder, is_second_place, purl_names, pypi_artifacts
 from scripts.lock.select import Selection
 from scripts.verify.findings import link_problem
 
@@ -143,7 +143,7 @@ def _files(folder: Path, selection: Selection, kept: Sequence[IndexedArtifact]) 
         digest = locked[path].digest
         yield _file(folder, path, record, None if digest is None else digest.hex)
     for each in kept:
-        is_first = not SECOND_PLACE.search(str(each.path)) and each.path not in locked
+        is_first = not is_second_place(each.path) and each.path not in locked
         if is_first and isinstance(each.record, PypiRecord):
             yield _file(folder, each.path, each.record, each.record.sha256)
 

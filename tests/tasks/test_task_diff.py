@@ -217,7 +217,8 @@ def test_another_file_of_one_version_is_a_change_that_names_both(world: World) -
     ]
 
 
-def test_a_direct_url_is_one_file_at_both_of_its_places(world: World) -> None:
+@pytest.mark.parametrize("more", ["", "subdirectory=py/own&"])
+def test_a_direct_url_is_one_file_at_both_of_its_places(world: World, more: str) -> None:
     def files(**wheels: str) -> str:
         folder = PurePosixPath("_pypi/files/files.example.org")
         return world.record(
@@ -225,7 +226,7 @@ def test_a_direct_url_is_one_file_at_both_of_its_places(world: World) -> None:
                 SnapshotFile(path=folder / name, kind="wheel", size=1, sha256=sha256)
                 for tags, sha256 in wheels.items()
                 for plain in [f"w-1.0-{tags}-none-any.whl"]
-                for name in (plain, f"{plain}#sha256={sha256}")
+                for name in (plain, f"{plain}#{more}sha256={sha256}")
             )
         )
 
