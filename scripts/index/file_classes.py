@@ -87,13 +87,17 @@ class ChannelFiles:
     """Whether the channel came out of a bundle."""
     is_behind: bool
     """Whether what a workspace names waits for its removal, as after a rollback, or is lost."""
+    is_adopted: bool
+    """Whether no workspace that is unknown here can name any of it."""
 
     def removed_by(self, what: str, after: str = "") -> str:
         """Say how what is retained is removed; `after` what."""
         if self.is_unbundled:
             return f"the next bundle removes {what}, once pruned on the builder"
-        if self.is_behind:
+        if self.is_behind or not self.is_adopted:
             after = " after `pixi run mirror` in each workspace"
+        if not self.is_adopted:
+            after += " and `pixi run prune --adopt`"
         return f"`pixi run prune`{after} removes {what}"
 
 
@@ -400,6 +404,7 @@ def classify_files(
         others=tuple(each for path, each in indexed.items() if path in named),
         is_unbundled=users.state.is_unbundled,
         is_behind=bool(users.state.lost) or any(x.path in locked for x in removals),
+        is_adopted=users.state.is_adopted,
     )
 
 

@@ -618,8 +618,10 @@ def test_a_lost_state_protects_until_it_is_adopted(
     )
     assert run("prune", world.one, "--now") == 2
     assert capsys.readouterr().err == refusal
-    assert run("index", world.one, "-q") == 0, "what is named here is known again"
     capsys.readouterr()
+    assert run("index", world.one) == 0, "what is named here is known again"
+    said = "`pixi run prune` after `pixi run mirror` in each workspace and `pixi run prune --adopt`"
+    assert f"{said} removes them\n" in capsys.readouterr().out
     for options in (("--now",), ("--dry-run",), ("--drop", "noarch/b-1.0-0.conda")):
         assert run("prune", world.one, *options) == 2
         assert capsys.readouterr().err == refusal
@@ -629,6 +631,8 @@ def test_a_lost_state_protects_until_it_is_adopted(
         "  now retained, so that `prune` removes it: noarch/b-1.0-0.conda\n"
     )
     assert world.artifacts() == before, "to adopt removes nothing"
+    assert run("index", world.one) == 0
+    assert "; `pixi run prune` removes them\n" in capsys.readouterr().out
     assert run("prune", world.one, "--now", "-q") == 0
     assert set(before) - set(world.artifacts()) == {"noarch/b-1.0-0.conda"}
 
