@@ -152,11 +152,10 @@ class Download:
             self._write(body, part)
         if size is not None and part.size < size and not body.encoding:
             other = size_error(f"{size} bytes", f"{part.size} bytes")
-            if body.is_whole:
+            if body.is_whole or body.is_page:
                 part.restart()
-                raise other
-            cut = DownloadError(ErrorKind.CUT_OFF, "ended too soon", other.details)
-            raise web_page_error() if body.is_page else cut
+                raise web_page_error() if body.is_page else other
+            raise DownloadError(ErrorKind.CUT_OFF, "ended too soon", other.details)
         return body
 
     def _by_rattler(self, source: str, part: PartFile) -> Body:

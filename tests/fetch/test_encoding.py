@@ -136,3 +136,12 @@ def test_a_page_is_one_only_if_its_bytes_are(lone: Lone, upstream: Upstream) -> 
         upstream.always("*.conda", Reply(body=body, headers=html, has_length=has_length))
         code, err = lone.fetch(f"{upstream.url}/ch")
         assert (code, "a web page came instead of the artifact" in err) == (1, True)
+
+
+def test_nothing_is_put_behind_a_page(lone: Lone, upstream: Upstream) -> None:
+    """One without a length is known for what it is when it ends; the next try begins at 0."""
+    page = Reply(body=b"<html>", headers=(("Content-Type", "text/html"),), has_length=False)
+    upstream.once("*.conda", page)
+    assert lone.fetch(f"{upstream.url}/ch") == (0, "")
+    assert placed(lone).read_bytes() == right_bytes(lone)
+    assert [each.headers.get("range") for each in upstream.requests] == [None, None]
