@@ -116,6 +116,27 @@ def test_what_is_asked_for_and_what_is_wanting() -> None:
     assert plan.left_out == (IncompleteKind.PYPI, IncompleteKind.SOURCE)
 
 
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [('["X"]', ("x",)), ('["other"]', ()), ("true", ("x",)), ("false", ())],
+)
+def test_what_is_built_in_place_tells_jobs_apart(option: str, expected: tuple[str, ...]) -> None:
+    """Equal jobs have one proof, and only the manifest says how pixi builds an sdist."""
+    location = "https://files.example.org/p/x-1.tar.gz"
+    rows = PlatformPackages(
+        platform=LockPlatform(name="linux-64", subdir="linux-64"),
+        packages=(_package("one"),),
+        pypi=(PypiRecord(name="x", version="1", location=location, sha256="0" * 64),),
+    )
+    environment = LockedEnvironment(name="default", channels=(FORGE,), platforms=(rows,))
+    text = '[workspace]\nchannels = []\nplatforms = ["linux-64"]\n'
+    text += f"[pypi-options]\nno-build-isolation = {option}\n"
+    manifest = parse_manifest(text, name="pixi.toml")
+    lock = LockFile(version=7, environments=(environment,))
+    plans = plan_installs(select(lock, Settings(), manifest=manifest), "linux-64")
+    assert {each.built_in_place for each in plans} == {expected}
+
+
 def _lock_of(label: str, url: str, index: str | None, wheel: str) -> Selection:
     """Select a lock of one conda package and one wheel, the same bytes in each."""
     record = PypiRecord(name="x", version="1", location=wheel, index=index, sha256="0" * 64)
