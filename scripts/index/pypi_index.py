@@ -206,9 +206,8 @@ def identify_pypi(pypi: PypiIndex) -> str:
     known = [(str(path), digest) for path, digest in digests.items()]
     more = sorted(pypi.other_names), sorted(map(str, pypi.find_links))
     digest = hashlib.sha256(repr((_FORMAT, rows, known, purls, *more)).encode())
-    first = (
-        each for each in pypi.there.items() if not is_second_place(each[0])
-    )  # pages name these
+    # Pages name first places alone.
+    first = (each for each in pypi.there.items() if not is_second_place(each[0]))
     for path, status in sorted(first):
         time = status.st_mtime_ns if path in unhashed else 0
         digest.update(f"{path}\0{status.st_size}\0{time}\n".encode())

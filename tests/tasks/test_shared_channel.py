@@ -618,7 +618,6 @@ def test_a_lost_state_protects_until_it_is_adopted(
     )
     assert run("prune", world.one, "--now") == 2
     assert capsys.readouterr().err == refusal
-    capsys.readouterr()
     assert run("index", world.one) == 0, "what is named here is known again"
     said = "`pixi run prune` after `pixi run mirror` in each workspace and `pixi run prune --adopt`"
     assert f"{said} removes them\n" in capsys.readouterr().out
