@@ -110,7 +110,7 @@ def chain(
         data, report = {**data, **taken.data}, join_reports(report, taken)
     if report.problems:
         return dataclasses.replace(report, lines=(), data=data)
-    named = "pixi.lock names" if len(locks) == 1 else f"{len(locks)} locks name"
+    named = f"{len(locks)} locks name" if len(locks) > 1 else f"{locks[0].location} names"
     closing = f"mirror: {workspace.settings.channel_dir} holds what {named}"
     closing += f"; not proven: {', '.join(left)}" if (left := options.not_proven) else ", verified"
     return Report(lines=(closing,), data=data)

@@ -47,7 +47,7 @@ def _links(version: str, subdir: str) -> bytes:
     }
     files = {path: json.dumps(each).encode() for path, each in documents.items()}
     files["info/files"] = "".join(f"{each}\n" for each in [*links, "pyvenv.cfg"]).encode()
-    files["pyvenv.cfg"] = f"home = {base.parent}\n".encode()
+    files["pyvenv.cfg"] = f"home = {base.parent}\ninclude-system-site-packages = false\n".encode()
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for path, content in files.items():

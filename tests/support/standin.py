@@ -187,7 +187,7 @@ def _python() -> LinkPackage:
         name="python",
         version=platform.python_version(),
         links={f"bin/{name}": base for name in names},
-        texts={"pyvenv.cfg": f"home = {base.parent}\n"},
+        texts={"pyvenv.cfg": f"home = {base.parent}\ninclude-system-site-packages = false\n"},
     )
 
 
