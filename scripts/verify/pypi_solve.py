@@ -1,7 +1,8 @@
 """The level `solve` for PyPI packages: uv finds from `_pypi/index/` alone what is locked.
 
 Without a network, a cache, settings or builds. What conda holds is left out of the question, and so
-are sources and sdists, which are built where they are installed: what they require is asked.
+are sources, which are built where they are installed: what they require is asked. Of an sdist uv is
+told what the lock says that it requires.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ class PypiSolve:
     locked: tuple[str, ...] = ()
     """What is to come of it: `name version`."""
     metadata: tuple[PurePosixPath, ...] = ()
-    """Where the METADATA of these is, of which uv reads what they require."""
+    """Where the METADATA of wheels is, of which uv reads what they require."""
+    sdists: tuple[PypiRecord, ...] = ()
+    """What uv would have to build in order to learn what they require."""
     not_proven: tuple[str, ...] = ()
     """What nobody can ask of it, for people."""
     tolerance: str | None = None
@@ -76,9 +79,10 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     reason = uv_obstacle(python) or ("there is no uv" if uv is None else None)
     if reason is not None or isinstance(python, str) or python.uv_platform is None:
         return PypiSolve(place=each.place, not_proven=(f"its PyPI packages ({reason})",))
-    sdists = {x.name for x in each.rows.pypi if not _is_wheel(x)}
-    sources = {x.name for x in each.rows.pypi_left_out} | sdists
+    sources = {x.name for x in each.rows.pypi_left_out}
     mirrored = {x.name: x for x in each.rows.pypi if x.name not in sources}
+    artifacts = {x: next(pypi_artifacts(x)) for x in mirrored.values()}
+    wheels = (x.path for x in artifacts.values() if x.kind is ArtifactKind.WHEEL)
     held = {name for x in each.rows.packages for name in conda_pypi_names(x)}
     excluded = (held | sources) - mirrored.keys()
     asked, _ = find_requirements(each, python)
@@ -108,10 +112,9 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
         excluded=tuple(sorted(excluded)),
         overrides=tuple(x.text for x in each.pypi_overrides.values()),
         locked=tuple(f"{name} {x.version}" for name, x in mirrored.items()),
-        metadata=tuple(metadata_path(next(pypi_artifacts(x)).path) for x in mirrored.values()),
-        not_proven=tuple(
-            f"{x} ({'an sdist' if x in sdists else 'not in the mirror'})" for x in sorted(sources)
-        ),
+        metadata=tuple(map(metadata_path, wheels)),
+        sdists=tuple(x for x, file in artifacts.items() if file.kind is ArtifactKind.SDIST),
+        not_proven=tuple(f"{x} (not in the mirror)" for x in sorted(sources)),
         tolerance=None if group is None else f"pixi solves the group {group} as one",
     )
 
@@ -123,10 +126,15 @@ def pypi_solve_dependencies(job: PypiSolve) -> tuple[object, ...]:
 
 def pypi_solve_files(job: PypiSolve, folder: Path) -> Iterator[PurePosixPath]:
     """Yield the pages, and what they have of the locked wheels, relative to the channel folder."""
-    with contextlib.suppress(OSError):
-        names = [each.name for each in (folder / INDEX).iterdir()]
-        yield from (INDEX / each / PAGE for each in sorted(names))
+    yield from (INDEX / each / PAGE for each in _projects(folder))
     yield from job.metadata
+
+
+def _projects(folder: Path) -> list[str]:
+    """Return the names of which there is a page."""
+    with contextlib.suppress(OSError):
+        return sorted(each.name for each in (folder / INDEX).iterdir())
+    return []
 
 
 def newer_retained(
@@ -158,8 +166,20 @@ def _questions(
             yield f"{wanted.name}{extras}{wanted.specifier}"
 
 
-def _is_wheel(row: PypiRecord) -> bool:
-    return next(pypi_artifacts(row)).kind is ArtifactKind.WHEEL
+def _configuration(job: PypiSolve, folder: Path) -> str:
+    """Write a uv.toml that allows no build, and spares that of sdists.
+
+    What the lock says of one holds for all of its versions: uv would build any other.
+    """
+    import tomlkit  # only where uv is asked
+
+    spared = {each.name for each in job.sdists}
+    told = []
+    for each in job.sdists:
+        python = {"requires-python": each.requires_python} if each.requires_python else {}
+        told.append({"name": each.name, "requires-dist": [*each.requires_dist], **python})
+    others = [each for each in _projects(folder) if each not in spared]
+    return tomlkit.dumps({"no-build-package": others, "dependency-metadata": told})
 
 
 def solve_pypi(job: PypiSolve, folder: Path) -> SolveAnswer:
@@ -171,9 +191,10 @@ def solve_pypi(job: PypiSolve, folder: Path) -> SolveAnswer:
         for name, rows in lists.items():
             text = "".join(f"{each}\n" for each in rows)
             (scratch / f"{name}.txt").write_text(text, encoding="utf-8")
+        (scratch / "uv.toml").write_text(_configuration(job, folder), encoding="utf-8")
         command = [
-            *(str(job.uv), "pip", "compile", "--no-config", "--no-cache"),
-            *("--offline", "--no-build"),
+            *(str(job.uv), "pip", "compile", "--config-file", str(scratch / "uv.toml")),
+            *("--no-cache", "--offline"),
             *("--no-header", "--no-annotate", "--python", sys.executable, *job.options),
             *("--index-url", (folder / INDEX).as_uri(), str(scratch / "in.txt")),
             *(f"--{x}={scratch / x}.txt" for x in ("excludes", "overrides") if lists[x]),

@@ -59,7 +59,7 @@ def test_all_is_right(world: PypiWorld) -> None:
     assert (code, told.get("problems", [])) == (0, [])
     assert told["opened"] == told["artifacts"] == 13
     assert [(x["closed"], x["not-proven"]) for x in told["closed"]] == [(True, [])] * 2
-    open_ = ["folder (not in the mirror)", "tiny-sdist (an sdist)"]
+    open_ = ["folder (not in the mirror)"]
     assert [(x["solved"], x["differences"], x["not-proven"]) for x in told["solved"]] == [
         (True, [], open_)
     ] * 2
@@ -149,6 +149,7 @@ def _edit(file: Path, pattern: str, text: str) -> None:
 
 
 PAGE = "_pypi/index/tiny-lib/index.html"
+SDIST_PAGE = "_pypi/index/tiny-sdist/index.html"
 SIMPLE = "_pypi/simple/pypi.example.org/simple/tiny-lib/index.html"
 
 
@@ -483,6 +484,27 @@ def test_a_page_without_a_file_is_found_by_solve(world: PypiWorld) -> None:
     assert world.found("solve") == [(place, UNSOLVED) for place in (LINUX, WINDOWS)]
 
 
+def test_an_sdist_is_solved_by_what_the_lock_says_of_it(world: PypiWorld) -> None:
+    """Nobody builds it, nor another version: what the mirror has of that is no archive here."""
+    page = world.folder / SDIST_PAGE
+    link = '<a href="tiny_sdist-2.0.tar.gz">tiny_sdist-2.0.tar.gz</a>'
+    (page.parent / "tiny_sdist-2.0.tar.gz").write_bytes(b"none")
+    whole = page.read_text("utf-8")
+    _edit(page, "</body>", f"{link}\\g<0>")
+    told = world.verify("solve")[1]
+    newer = {"locked": "tiny-sdist 1.0", "solved": "tiny-sdist 2.0"}
+    assert [x["differences"] for x in told["solved"]] == [[newer]] * 2
+    assert [x["not-proven"] for x in told["solved"]] == [["folder (not in the mirror)"]] * 2
+    # Controls: it has to be on its page, and what it requires to be there.
+    page.write_text(whole, "utf-8")
+    _edit(page, "<a .*</a>", "")
+    assert world.found("solve") == [(place, UNSOLVED) for place in PLATFORMS]
+    sdist = TinySdist(name="tiny-sdist", requires_dist=("tiny-lib>=2",))
+    assert world.remade(sdist=sdist).found("solve") == [(place, UNSOLVED) for place in PLATFORMS]
+    sdist = TinySdist(name="tiny-sdist", requires_python=">=3.12")
+    assert world.remade(sdist=sdist).found("solve") == [(place, UNSOLVED) for place in PLATFORMS]
+
+
 def test_less_than_the_lock_is_found_by_solve(world: PypiWorld) -> None:
     """What nothing requires any more is not in uv's answer."""
     text = MANIFEST.replace('tiny-native = "*"\n', "")
@@ -504,7 +526,7 @@ def test_what_solve_cannot_ask_is_not_proven(
         return [each for each in lines if each.startswith("- solve")]
 
     start = "- solve: not proven of default"
-    open_ = "folder (not in the mirror), tiny-sdist (an sdist)"
+    open_ = "folder (not in the mirror)"
     assert reported() == [f"{start}/{each}: {open_}" for each in ("linux-64", "win-64")]
     monkeypatch.setattr("scripts.verify.solve.find_program", lambda *_: None)
     code, told = world.verify("solve")
@@ -540,7 +562,7 @@ def test_what_requires_something_by_its_url_is_not_proven(key: str, world: PypiW
     """The manifest names it, too, so pixi locks it; nobody leads uv from there to the mirror."""
     package = PACKAGES[key]
     for text, said in (
-        ("tiny-direct>=1", ["folder (not in the mirror)", "tiny-sdist (an sdist)"]),  # the control
+        ("tiny-direct>=1", ["folder (not in the mirror)"]),  # the control
         (f"tiny-direct @ {DIRECT}", ["its PyPI packages (something is required by its URL)"]),
     ):
         more = (*package.requires_dist, text)
@@ -553,7 +575,7 @@ def test_what_requires_something_by_its_url_is_not_proven(key: str, world: PypiW
 def test_a_level_that_is_not_proven_of_all_is_none_that_a_snapshot_is_proven_by(
     world: PypiWorld,
 ) -> None:
-    """The sdist was not asked: `solve` is open, and whoever gets the bundle is not told of it."""
+    """The folder was not asked: `solve` is open, and whoever gets the bundle is not told of it."""
     assert world.run(mirror, "--level", "files,solve")[0] == 0
     assert [x["solve"] for x in world.verify("solve")[1]["environments"]] == [None] * 2
     assert world.run(snapshots)[1].splitlines()[-1].rpartition("  ")[2] == "files"
@@ -600,7 +622,7 @@ def test_what_a_uv_says_that_takes_the_machine_of_windows_for_another_proves_not
     app = PACKAGES["app"]
     needs = (*app.requires_dist, "tiny-win; platform_machine == 'AMD64'")
     new = world.remade(app=dataclasses.replace(app, requires_dist=needs))
-    open_ = ["folder (not in the mirror)", "tiny-sdist (an sdist)"]
+    open_ = ["folder (not in the mirror)"]
     uv = find_program(Client.UV, os.environ)
     assert uv is not None
     machine = "x86_64"
