@@ -122,12 +122,10 @@ def leave_out_pypi(rows: PlatformPackages, settings: Settings) -> PlatformPackag
 def _why_not(record: PypiRecord, settings: Settings) -> tuple[IncompleteKind | None, str | None]:
     """Return why a row is not mirrored (None: it is), and its kind, as in `Unmirrorable`."""
     scheme = record.location.partition("://")[0].lower()
-    plain = without_secrets(record.location, of_pypi=True)
-    is_local = not is_remote(record.location)
-    is_archive = ARCHIVES.search(plain) is not None
-    if is_local and not is_archive:
+    if is_folder(record):
         return None, "part of the project"
-    is_named = is_archive and _places(record.location) != ()
+    is_local = not is_remote(record.location)
+    is_named = _is_archive(record) and _places(record.location) != ()
     has_hash = is_local or record.sha256 is not None or settings.allow_unhashed
     wrong = {
         ", and pypi is false": not settings.pypi,
@@ -139,6 +137,15 @@ def _why_not(record: PypiRecord, settings: Settings) -> tuple[IncompleteKind | N
     }
     reason = next((reason for reason, holds in wrong.items() if holds), None)
     return IncompleteKind.PYPI, None if reason is None else f"a PyPI package{reason}"
+
+
+def is_folder(record: PypiRecord) -> bool:
+    """Tell whether it is a folder of the project, which is there where the lock is."""
+    return not is_remote(record.location) and not _is_archive(record)
+
+
+def _is_archive(record: PypiRecord) -> bool:
+    return ARCHIVES.search(without_secrets(record.location, of_pypi=True)) is not None
 
 
 def pypi_artifacts(record: PypiRecord) -> Iterator[Artifact]:

@@ -1,8 +1,8 @@
 """The level `solve` for PyPI packages: uv finds from `_pypi/index/` alone what is locked.
 
 Without a network, a cache, settings or builds. What conda holds is left out of the question, and so
-are sources, which are built where they are installed: what they require is asked. Of an sdist uv is
-told what the lock says that it requires.
+is what is no file: a folder of the project, a repository. What they require is asked; what an sdist
+requires, uv is told as the lock says it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scripts.core.record import PypiRecord
 from scripts.core.scratch import scratch_folder
 from scripts.index.file_classes import IndexedArtifact
 from scripts.index.pypi_pages import INDEX, PAGE, metadata_path
-from scripts.lock.pypi import conda_pypi_names, pypi_artifacts
+from scripts.lock.pypi import conda_pypi_names, is_folder, pypi_artifacts
 from scripts.lock.select import Selection
 from scripts.verify.findings import EnvironmentPlatform, said_lines
 from scripts.verify.install.sandbox import (
@@ -80,6 +80,7 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     if reason is not None or isinstance(python, str) or python.uv_platform is None:
         return PypiSolve(place=each.place, not_proven=(f"its PyPI packages ({reason})",))
     sources = {x.name for x in each.rows.pypi_left_out}
+    lacking = {x.name for x in each.rows.pypi_left_out if not is_folder(x)}
     mirrored = {x.name: x for x in each.rows.pypi if x.name not in sources}
     artifacts = {x: next(pypi_artifacts(x)) for x in mirrored.values()}
     wheels = (x.path for x in artifacts.values() if x.kind is ArtifactKind.WHEEL)
@@ -114,7 +115,7 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
         locked=tuple(f"{name} {x.version}" for name, x in mirrored.items()),
         metadata=tuple(map(metadata_path, wheels)),
         sdists=tuple(x for x, file in artifacts.items() if file.kind is ArtifactKind.SDIST),
-        not_proven=tuple(f"{x} (not in the mirror)" for x in sorted(sources)),
+        not_proven=tuple(f"{x} (not in the mirror)" for x in sorted(lacking)),
         tolerance=None if group is None else f"pixi solves the group {group} as one",
     )
 

@@ -59,9 +59,8 @@ def test_all_is_right(world: PypiWorld) -> None:
     assert (code, told.get("problems", [])) == (0, [])
     assert told["opened"] == told["artifacts"] == 13
     assert [(x["closed"], x["not-proven"]) for x in told["closed"]] == [(True, [])] * 2
-    open_ = ["folder (not in the mirror)"]
     assert [(x["solved"], x["differences"], x["not-proven"]) for x in told["solved"]] == [
-        (True, [], open_)
+        (True, [], [])
     ] * 2
 
 
@@ -146,6 +145,13 @@ def _edit(file: Path, pattern: str, text: str) -> None:
     new = re.sub(pattern, text, old)
     assert new != old
     file.write_text(new, encoding="utf-8")
+
+
+def _lock_from_git(world: PypiWorld) -> None:
+    """Lock in place of the project's folder what no mirror can hold, and allow that."""
+    source = "git+https://git.example.org/folder?rev=a#a"
+    _edit(world.root / "pixi.lock", r"\./folder", source)
+    _edit(world.root / "pixi.toml", "allow-unhashed", 'allow-incomplete = ["pypi"]\n\\g<0>')
 
 
 PAGE = "_pypi/index/tiny-lib/index.html"
@@ -494,7 +500,7 @@ def test_an_sdist_is_solved_by_what_the_lock_says_of_it(world: PypiWorld) -> Non
     told = world.verify("solve")[1]
     newer = {"locked": "tiny-sdist 1.0", "solved": "tiny-sdist 2.0"}
     assert [x["differences"] for x in told["solved"]] == [[newer]] * 2
-    assert [x["not-proven"] for x in told["solved"]] == [["folder (not in the mirror)"]] * 2
+    assert [x["not-proven"] for x in told["solved"]] == [[]] * 2
     # Controls: it has to be on its page, and what it requires to be there.
     page.write_text(whole, "utf-8")
     _edit(page, "<a .*</a>", "")
@@ -517,6 +523,7 @@ def test_what_solve_cannot_ask_is_not_proven(
     world: PypiWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The report says so, too, all of it, for those who approve a transfer."""
+    _lock_from_git(world)
     target = tmp_path / "report.md"
 
     def reported() -> list[str]:
@@ -562,7 +569,7 @@ def test_what_requires_something_by_its_url_is_not_proven(key: str, world: PypiW
     """The manifest names it, too, so pixi locks it; nobody leads uv from there to the mirror."""
     package = PACKAGES[key]
     for text, said in (
-        ("tiny-direct>=1", ["folder (not in the mirror)"]),  # the control
+        ("tiny-direct>=1", []),  # the control
         (f"tiny-direct @ {DIRECT}", ["its PyPI packages (something is required by its URL)"]),
     ):
         more = (*package.requires_dist, text)
@@ -575,7 +582,8 @@ def test_what_requires_something_by_its_url_is_not_proven(key: str, world: PypiW
 def test_a_level_that_is_not_proven_of_all_is_none_that_a_snapshot_is_proven_by(
     world: PypiWorld,
 ) -> None:
-    """The folder was not asked: `solve` is open, and whoever gets the bundle is not told of it."""
+    """One row was not asked: `solve` is open, and whoever gets the bundle is not told of it."""
+    _lock_from_git(world)
     assert world.run(mirror, "--level", "files,solve")[0] == 0
     assert [x["solve"] for x in world.verify("solve")[1]["environments"]] == [None] * 2
     assert world.run(snapshots)[1].splitlines()[-1].rpartition("  ")[2] == "files"
@@ -622,24 +630,23 @@ def test_what_a_uv_says_that_takes_the_machine_of_windows_for_another_proves_not
     app = PACKAGES["app"]
     needs = (*app.requires_dist, "tiny-win; platform_machine == 'AMD64'")
     new = world.remade(app=dataclasses.replace(app, requires_dist=needs))
-    open_ = ["folder (not in the mirror)"]
     uv = find_program(Client.UV, os.environ)
     assert uv is not None
     machine = "x86_64"
     if uv_release(uv) >= (0, 13, 6):
         machine = "AMD64"
         code, told = new.verify("solve")
-        assert (code, [x["not-proven"] for x in told["solved"]]) == (0, [open_] * 2)
+        assert (code, [x["not-proven"] for x in told["solved"]]) == (0, [[]] * 2)
     holds = f"sed -i \"s/machine == 'x86_64'/machine == '{machine}'/\""
     does = f'for x; do case $x in */in.txt) {holds} "$x";; esac; done\nexec {uv} "$@"'
     stand_in(world, does, monkeypatch)
     code, told = new.verify("solve")
     too_old = "its PyPI packages (this uv is too old: uv >=0.13.6 will do)"
-    assert [x["not-proven"] for x in told["solved"]] == [open_, [*open_, too_old]]
+    assert [x["not-proven"] for x in told["solved"]] == [[], [too_old]]
     assert (code, [x["solved"] for x in told["solved"]]) == (0, [True] * 2)
     # The control: of what asks for no machine it has to be right.
     code, told = world.remade().verify("solve")
-    assert (code, [x["not-proven"] for x in told["solved"]]) == (0, [open_] * 2)
+    assert (code, [x["not-proven"] for x in told["solved"]]) == (0, [[]] * 2)
 
 
 @posix_scripts
