@@ -23,7 +23,7 @@ from scripts.core.record import PypiRecord
 from scripts.core.scratch import scratch_folder
 from scripts.index.file_classes import IndexedArtifact
 from scripts.index.pypi_pages import INDEX, PAGE, metadata_path
-from scripts.lock.pypi import conda_pypi_names, is_folder, pypi_artifacts
+from scripts.lock.pypi import conda_pypi_names, is_folder, is_project_name, pypi_artifacts
 from scripts.lock.select import Selection
 from scripts.verify.findings import EnvironmentPlatform, said_lines
 from scripts.verify.install.sandbox import (
@@ -132,9 +132,10 @@ def pypi_solve_files(job: PypiSolve, folder: Path) -> Iterator[PurePosixPath]:
 
 
 def _projects(folder: Path) -> list[str]:
-    """Return the names of which there is a page."""
+    """Return the names of which there may be a page."""
     with contextlib.suppress(OSError):
-        return sorted(each.name for each in (folder / INDEX).iterdir())
+        names = (each.name for each in (folder / INDEX).iterdir())
+        return sorted(filter(is_project_name, names))
     return []
 
 

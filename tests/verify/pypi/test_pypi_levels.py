@@ -495,6 +495,7 @@ def test_an_sdist_is_solved_by_what_the_lock_says_of_it(world: PypiWorld) -> Non
     page = world.folder / SDIST_PAGE
     link = '<a href="tiny_sdist-2.0.tar.gz">tiny_sdist-2.0.tar.gz</a>'
     (page.parent / "tiny_sdist-2.0.tar.gz").write_bytes(b"none")
+    (page.parents[1] / ".DS_Store").write_bytes(b"no page")
     whole = page.read_text("utf-8")
     _edit(page, "</body>", f"{link}\\g<0>")
     told = world.verify("solve")[1]
