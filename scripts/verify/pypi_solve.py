@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from scripts.channel.digest_cache import Fingerprint
-from scripts.core.artifact import ArtifactKind
 from scripts.core.child_process import Done, describe_exit, is_crash, program_error
 from scripts.core.errors import usage_problem
 from scripts.core.pep508 import parse_version, pypi_name
@@ -79,11 +78,12 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     reason = uv_obstacle(python) or ("there is no uv" if uv is None else None)
     if reason is not None or isinstance(python, str) or python.uv_platform is None:
         return PypiSolve(place=each.place, not_proven=(f"its PyPI packages ({reason})",))
-    sources = {x.name for x in each.rows.pypi_left_out}
-    lacking = {x.name for x in each.rows.pypi_left_out if not is_folder(x)}
-    mirrored = {x.name: x for x in each.rows.pypi if x.name not in sources}
-    artifacts = {x: next(pypi_artifacts(x)) for x in mirrored.values()}
-    wheels = (x.path for x in artifacts.values() if x.kind is ArtifactKind.WHEEL)
+    files = {x: next(pypi_artifacts(x)).path for x in each.rows.pypi}
+    unasked = {x.name: "by its URL alone" for x, file in files.items() if not _is_named(file)}
+    unasked |= {x.name: "not in the mirror" for x in each.rows.pypi_left_out if not is_folder(x)}
+    sources = {x.name for x in each.rows.pypi_left_out} | unasked.keys()
+    mirrored = {x.name: x for x in files if x.name not in sources}
+    wheels = {x: file for x, file in files.items() if file.suffix == ".whl"}
     held = {name for x in each.rows.packages for name in conda_pypi_names(x)}
     excluded = (held | sources) - mirrored.keys()
     asked, _ = find_requirements(each, python)
@@ -113,9 +113,9 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
         excluded=tuple(sorted(excluded)),
         overrides=tuple(x.text for x in each.pypi_overrides.values()),
         locked=tuple(f"{name} {x.version}" for name, x in mirrored.items()),
-        metadata=tuple(map(metadata_path, wheels)),
-        sdists=tuple(x for x, file in artifacts.items() if file.kind is ArtifactKind.SDIST),
-        not_proven=tuple(f"{x} (not in the mirror)" for x in sorted(lacking)),
+        metadata=tuple(map(metadata_path, wheels.values())),
+        sdists=tuple(x for x in mirrored.values() if x not in wheels),
+        not_proven=tuple(f"{name} ({why})" for name, why in sorted(unasked.items())),
         tolerance=None if group is None else f"pixi solves the group {group} as one",
     )
 
@@ -166,6 +166,19 @@ def _questions(
         if pypi_name(wanted.name) not in excluded:
             extras = f"[{','.join(sorted(wanted.extras))}]" if wanted.extras else ""
             yield f"{wanted.name}{extras}{wanted.specifier}"
+
+
+def _is_named(file: PurePosixPath) -> bool:
+    """Tell whether a file's name has its version, by which uv finds it; a forge's archive has none.
+
+    Of a wheel the level `closure` tells it.
+    """
+    from packaging.utils import parse_sdist_filename
+
+    try:
+        return file.suffix == ".whl" or bool(parse_sdist_filename(file.name))
+    except ValueError:
+        return False
 
 
 def _configuration(job: PypiSolve, folder: Path) -> str:

@@ -512,6 +512,24 @@ def test_an_sdist_is_solved_by_what_the_lock_says_of_it(world: PypiWorld) -> Non
     assert world.remade(sdist=sdist).found("solve") == [(place, UNSOLVED) for place in PLATFORMS]
 
 
+def test_an_archive_whose_name_says_no_version_is_not_asked_for(world: PypiWorld) -> None:
+    """As a forge packs a repository: pixi has it by its URL, and no index leads there."""
+    for needs, found in ("tiny-lib", []), ("tiny-lib>=2", [(x, UNSOLVED) for x in PLATFORMS]):
+        sdist = TinySdist(name="tiny-sdist", requires_dist=(needs,))
+        new = dataclasses.replace(world, packages={**PACKAGES, "sdist": sdist})
+        rows = new.rows()
+        url = f"https://forge.example.org/x/main.tar.gz#sha256={rows['sdist'].written.sha256}"
+        new.lock({**rows, "sdist": dataclasses.replace(rows["sdist"], index=None, url=url)})
+        for name in ("main.tar.gz", url.rpartition("/")[2]):
+            target = new.folder / "_pypi/files/forge.example.org/x" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(sdist.data)
+        assert new.run(index, "-q")[0] == 0
+        told = new.verify("solve")[1]
+        assert [x["not-proven"] for x in told["solved"]] == [["tiny-sdist (by its URL alone)"]] * 2
+        assert new.found("solve") == found, "what it requires is asked"
+
+
 def test_less_than_the_lock_is_found_by_solve(world: PypiWorld) -> None:
     """What nothing requires any more is not in uv's answer."""
     text = MANIFEST.replace('tiny-native = "*"\n', "")
