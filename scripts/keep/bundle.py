@@ -112,9 +112,6 @@ def bundle(
     files = read_snapshot_files(place, target)
     _refuse_names(files)
     raise_problems(moved_problems(place, target, files, console))
-    if base is not None and base.content_digest == target.content_digest:
-        line = f"bundle: nothing to carry: the base is what is published now ({target.id})"
-        return Report(lines=(line,), data={"target": target.id, "base": base.id, "bytes": 0})
     program = {"unbundle.py": Path(unbundle.__file__).read_bytes()}
     plan = plan_bundle(
         target,
@@ -126,16 +123,20 @@ def bundle(
         other_files=program | (read_lock_files(place, target) if with_locks else {}),
         is_signed=key is not None,
     )
-    sizes = write_bundle(plan, place.folder, out, console, key=key, dry_run=dry_run)
+    sizes, is_there = tuple[int, ...](), base and base.content_digest == target.content_digest
+    if not is_there:
+        sizes = write_bundle(plan, place.folder, out, console, key=key, dry_run=dry_run)
     carried = f"{counted(len(plan.carried), 'file')}, {human_size(plan.carried_bytes)}"
     whom = "all of it" if base is None else f"for channels at {base.id}"
     takes = f"{'would take' if dry_run else 'takes'} {sum(sizes)} bytes"
+    lines = (
+        f"bundle: {target.id}, {whom}: {carried}; {len(plan.removed)} removed",
+        f"bundle: {'proven: ' if target.proven else ''}{proven_text(target)}",
+        f"bundle: {out} {takes} in {counted(len(sizes), 'file')}",
+    )
+    nothing = f"bundle: nothing to carry: the base is what is published now ({target.id})"
     return Report(
-        lines=(
-            f"bundle: {target.id}, {whom}: {carried}; {len(plan.removed)} removed",
-            f"bundle: {'proven: ' if target.proven else ''}{proven_text(target)}",
-            f"bundle: {out} {takes} in {counted(len(sizes), 'file')}",
-        ),
+        lines=(nothing,) if is_there else lines,
         data={
             "out": str(out),
             "target": target.id,

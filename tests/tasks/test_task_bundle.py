@@ -132,6 +132,12 @@ def test_what_is_refused(
     assert capsys.readouterr().out == (
         f"bundle: nothing to carry: the base is what is published now ({newest.id})\n"
     )
+    assert run(bundle, mirror, str(out), "--since", newest.id, "--tar", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    carried = [told[each] for each in ("carried", "removed", "bytes", "files", "volumes")]
+    assert (told["target"], told["base"]) == (newest.id, newest.id)
+    assert carried == [{"files": 0, "bytes": 0}, 0, 0, 0, []]
+    assert not out.exists()
     assert run(bundle, mirror, str(out), "--since", "2019") == 2
     assert capsys.readouterr().err.endswith(
         "help: pixi run snapshots lists them; or pixi run bundle OUT --full, which needs no base\n"
