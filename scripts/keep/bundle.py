@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from stat import S_ISREG
 from typing import IO, Final
@@ -67,6 +68,7 @@ from scripts.keep.unbundle import BUNDLE, NAMESPACE, SIGNATURE, SUMS, check_name
 
 _THREADS: Final = 8
 _FAT32: Final = (1 << 32) - 1  # bytes of the largest file
+_UNPUBLISHED: Final = "has no snapshot, which a bundle is made of"
 _MEND: Final = (
     "pixi run mirror, which mends it; where the channel came out of a bundle, unbundle a --full one"
 )
@@ -107,8 +109,7 @@ def bundle(
     `out` cannot take it or a lock holds a secret, of 4 where ssh-keygen is missing or fails.
     """
     if (target := newest_snapshot(place)) is None:
-        message = "has no snapshot, which a bundle is made of"
-        raise usage_error(str(place.folder), message, help="pixi run mirror")
+        raise usage_error(str(place.folder), _UNPUBLISHED, help="pixi run mirror")
     files = read_snapshot_files(place, target)
     _refuse_names(files)
     raise_problems(moved_problems(place, target, files, console))
@@ -123,9 +124,9 @@ def bundle(
         other_files=program | (read_lock_files(place, target) if with_locks else {}),
         is_signed=key is not None,
     )
-    sizes, is_there = tuple[int, ...](), base and base.content_digest == target.content_digest
-    if not is_there:
-        sizes = write_bundle(plan, place.folder, out, console, key=key, dry_run=dry_run)
+    write = partial(write_bundle, plan, place.folder, out, console, key=key, dry_run=dry_run)
+    is_there = base is not None and base.content_digest == target.content_digest
+    sizes = () if is_there else write()
     carried = f"{counted(len(plan.carried), 'file')}, {human_size(plan.carried_bytes)}"
     whom = "all of it" if base is None else f"for channels at {base.id}"
     takes = f"{'would take' if dry_run else 'takes'} {sum(sizes)} bytes"

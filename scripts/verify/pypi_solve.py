@@ -57,7 +57,10 @@ class PypiSolve:
     excluded: tuple[str, ...] = ()
     """The names that nobody is asked for."""
     overrides: tuple[str, ...] = ()
-    """What holds in place of all that anything requires of these names (PEP 508)."""
+    """What holds in place of all that anything requires of these names (PEP 508).
+
+    So it does where one is required by its URL, where nobody leads uv from there to the mirror.
+    """
     locked: tuple[str, ...] = ()
     """What is to come of it: `name version`."""
     metadata: tuple[PurePosixPath, ...] = ()
@@ -88,9 +91,10 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     excluded = (held | sources) - mirrored.keys()
     asked, _ = find_requirements(each, python)
     wanted = [each.requirement for each in asked if each.requirement is not None]
-    if {pypi_name(each.name) for each in wanted if each.url} - excluded:
-        by_url = "its PyPI packages (something is required by its URL)"
-        return PypiSolve(place=each.place, not_proven=(by_url,))
+    overrides = {name: x.text for name, x in each.pypi_overrides.items()}
+    for name in sorted({pypi_name(x.name) for x in wanted if x.url} - excluded):
+        extras = {extra for x in wanted if pypi_name(x.name) == name for extra in x.extras}
+        overrides[name] = f"{name}[{','.join(sorted(extras))}]"
     options: tuple[str, ...] = ("--python-version", python.version)
     options += ("--python-platform", python.uv_platform)
     group = None
@@ -111,7 +115,7 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
         variables=python.uv_variables,
         asked=tuple(questions),
         excluded=tuple(sorted(excluded)),
-        overrides=tuple(x.text for x in each.pypi_overrides.values()),
+        overrides=tuple(overrides.values()),
         locked=tuple(f"{name} {x.version}" for name, x in mirrored.items()),
         metadata=tuple(map(metadata_path, wheels.values())),
         sdists=tuple(x for x in mirrored.values() if x not in wheels),

@@ -583,19 +583,21 @@ def test_a_free_threaded_python_is_none_to_ask_uv_of_from_another(
     assert free.found("solve") == [(place, UNSOLVED) for place in PLATFORMS]
 
 
-@pytest.mark.parametrize("key", ["app", "sdist"])
-def test_what_requires_something_by_its_url_is_not_proven(key: str, world: PypiWorld) -> None:
+@pytest.mark.parametrize("key", ["local", "sdist"])
+def test_what_is_required_by_its_url_is_solved_by_its_page(key: str, world: PypiWorld) -> None:
     """The manifest names it, too, so pixi locks it; nobody leads uv from there to the mirror."""
-    package = PACKAGES[key]
-    for text, said in (
-        ("tiny-direct>=1", []),  # the control
-        (f"tiny-direct @ {DIRECT}", ["its PyPI packages (something is required by its URL)"]),
-    ):
-        more = (*package.requires_dist, text)
-        new = world.remade(**{key: dataclasses.replace(package, requires_dist=more)})
-        assert new.found("closure") == []
-        code, told = new.verify("solve")
-        assert (code, [x["not-proven"] for x in told["solved"]]) == (0, [said] * 2)
+    url = DIRECT.replace("direct", "app")
+    needs = (*PACKAGES[key].requires_dist, f"tiny-direct @ {DIRECT}", f"Tiny.App[color] @ {url}")
+    _edit(world.root / "pixi.toml", "tiny_app = .*", "")
+    new = world.remade(**{key: dataclasses.replace(PACKAGES[key], requires_dist=needs)})
+    assert new.found("closure") == []
+    code, told = new.verify("solve")
+    assert (code, [(x["solved"], x["not-proven"]) for x in told["solved"]]) == (0, [(True, [])] * 2)
+    # Control: without the extra that it is asked for with, less comes.
+    needs = (*needs[:-1], needs[-1].replace("[color]", ""))
+    new = world.remade(**{key: dataclasses.replace(PACKAGES[key], requires_dist=needs)})
+    message = "solved from the mirror alone, it has less of PyPI than pixi.lock"
+    assert new.found("solve") == [(x, message) for x in PLATFORMS]
 
 
 def test_a_level_that_is_not_proven_of_all_is_none_that_a_snapshot_is_proven_by(
