@@ -89,7 +89,10 @@ def check_pypi_index(
     `kept` is what pages name and this lock does not. The pages themselves keep that, those of
     `index/`, so it is held against the files and one view against the other.
     """
-    files = {each.path: each for each in _files(folder, selection, kept)}
+    files = dict[PurePosixPath, _File]()
+    for each in _files(folder, selection, kept):  # of two projects in one archive, as `distinct`
+        same = (each, files.get(each.path, each))
+        files[each.path] = min(same, key=lambda file: file.record.location)
     links = {root / each for each in selection.find_links for root in (SIMPLE, FILES)}
     rows = [(each, next(pypi_artifacts(each)).path) for each in selection.pypi_rows]
     rows += [(row, each.path) for each in kept if each.path in files for row in each.rows]

@@ -162,6 +162,7 @@ def test_an_archive_is_what_is_in_the_folder_that_its_url_names(
 ) -> None:
     """As a forge packs a repository; the project at its top is another one."""
     inside = {"": "top", "py/own/": "own", "py/other/": "other"}
+    inside |= {"py/before/": "before", "py/zlast/": "zlast"}
     texts = {
         path: f'[project]\nname = "{name}"\nversion = "1.0"\n' for path, name in inside.items()
     }
@@ -172,10 +173,17 @@ def test_an_archive_is_what_is_in_the_folder_that_its_url_names(
     written = replace(TinySdist(name="own").write(tmp_path), path=archive)
     options = ["--manifest-path", str(mirror.root), "--strict", "-q"]
 
-    def lock(fragment: str) -> None:
+    def lock(fragment: str, *others: PypiRow) -> None:
         url = f"https://forge.example.org/x/main.tar.gz#{fragment}&sha256={sha256}"
-        mirror.lock([PypiRow(written=written, index=None, url=url)])
+        mirror.lock([PypiRow(written=written, index=None, url=url), *others])
 
+    # Two of its projects: pixi has each by its URL.
+    for name in ("before", "zlast"):
+        url = f"https://forge.example.org/x/main.tar.gz#subdirectory=py/{name}&sha256={sha256}"
+        other = replace(TinySdist(name=name).write(tmp_path), path=archive)
+        lock("subdirectory=py/own", PypiRow(written=other, index=None, url=url))
+        assert index.main(options[:-2]) == 0
+        assert verify.main([*options, "--level", "files,archives,index"]) == 0
     lock("subdirectory=py/own")
     assert index.main(options[:-2]) == 0
     assert verify.main([*options, "--level", "files,archives,index"]) == 0
