@@ -14,6 +14,7 @@ from scripts.core.file_lock import try_lock
 from scripts.core.files import CHUNK, filename_in_errors, fsync, replace, unlink
 
 _ENDING: Final = ".part"
+_CLOSED: Final = -1  # no file has this number
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
 
 
@@ -32,8 +33,6 @@ class PartFile:
         """Name the part; nothing is opened yet."""
         self.path = path
         self._algorithm = algorithm
-        self._hash = hashlib.new(algorithm, usedforsecurity=False)
-        self.size = 0
 
     def __enter__(self) -> Self:
         """Open the part, lock it and hash what it holds already.
@@ -41,14 +40,13 @@ class PartFile:
         Raises OSError (EBUSY) where somebody else is writing to it.
         """
         try:
-            descriptor = os.open(self.path, _FLAGS, 0o666)
+            self._fileno = os.open(self.path, _FLAGS, 0o666)
         except FileNotFoundError:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path, _FLAGS, 0o666)
-        self._descriptor: int | None = descriptor
+            self._fileno = os.open(self.path, _FLAGS, 0o666)
         try:
             self._lock()
-            self._read()
+            self.reread()
         except BaseException:
             self._close()
             raise
@@ -71,9 +69,13 @@ class PartFile:
         return self._hash.hexdigest()
 
     def reread(self) -> None:
-        """Hash the file again: another program has written to `path`."""
+        """Hash all that is in the file, whoever has written it."""
         os.lseek(self._fileno, 0, os.SEEK_SET)
-        self._read()
+        self._hash = hashlib.new(self._algorithm, usedforsecurity=False)
+        self.size = 0
+        while chunk := os.read(self._fileno, CHUNK):
+            self._hash.update(chunk)
+            self.size += len(chunk)
 
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes and hash them."""
@@ -93,11 +95,9 @@ class PartFile:
 
     def restart(self) -> None:
         """Forget all bytes."""
-        os.lseek(self._fileno, 0, os.SEEK_SET)
         with filename_in_errors(self.path):
             os.ftruncate(self._fileno, 0)
-        self._hash = hashlib.new(self._algorithm, usedforsecurity=False)
-        self.size = 0
+        self.reread()
 
     def place(self, target: Path, *, durable: bool) -> os.stat_result:
         """Rename the part to its place, return its status; `durable`: flush it to the disk first.
@@ -132,24 +132,10 @@ class PartFile:
                 pass
         raise OSError(errno.EBUSY, "another run is writing to it", str(self.path))
 
-    def _read(self) -> None:
-        """Hash all from the beginning, where the position is, to the end."""
-        self._hash = hashlib.new(self._algorithm, usedforsecurity=False)
-        self.size = 0
-        while chunk := os.read(self._fileno, CHUNK):
-            self._hash.update(chunk)
-            self.size += len(chunk)
-
-    @property
-    def _fileno(self) -> int:
-        if self._descriptor is None:
-            raise ValueError(f"{self.path} is closed")
-        return self._descriptor
-
     def _close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+        fileno, self._fileno = self._fileno, _CLOSED
+        if fileno != _CLOSED:
+            os.close(fileno)
 
 
 def part_path(folder: Path, hex_digest: str) -> Path:

@@ -83,7 +83,7 @@ def test_placing_is_a_rename(
         part.write(b"whole")
         inode = path.stat().st_ino
         status = part.place(target, durable=durable)
-        assert part._descriptor is None  # Windows renames no open file
+        assert part._fileno == -1  # Windows renames no open file
     assert target.read_bytes() == b"whole"
     assert not path.exists()
     assert (status.st_ino, status.st_size) == (inode, 5)
@@ -138,7 +138,7 @@ def test_an_error_keeps_what_came(path: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         fails()
-    assert part._descriptor is None
+    assert part._fileno == -1
     assert path.read_bytes() == b"came"
 
 
@@ -152,7 +152,7 @@ def test_a_folder_in_the_place_of_a_part_is_an_error(path: Path) -> None:
 def test_a_full_disk_is_an_error(path: Path) -> None:
     with PartFile(path, "sha256") as part:
         part._close()
-        part._descriptor = os.open("/dev/full", os.O_RDWR)
+        part._fileno = os.open("/dev/full", os.O_RDWR)
         with pytest.raises(OSError, match="No space left") as caught:
             part.write(b"x")
         assert caught.value.errno == errno.ENOSPC
