@@ -80,9 +80,11 @@ class Console:
                 marked = re.sub("[✓✗]", lambda m: _paint(m[0], _MARKS[m[0]], sys.stdout), text)
                 _print(marked, sys.stdout)
 
-    def note(self, line: Line) -> None:
-        """Print what is under way, on stderr; `-q` hides it."""
-        self._note(line)
+    def note(self, line: Line, prefix: str = "") -> None:
+        """Print what is under way, on stderr, each line behind `prefix`; `-q` hides it."""
+        if self.verbosity > Verbosity.QUIET:
+            for each in self._cut(line):
+                _print(f"{prefix}{_shown(each)}", sys.stderr)
 
     def detail(self, line: str) -> None:
         """Print what only `-v` shows, on stderr."""
@@ -95,12 +97,7 @@ class Console:
         There `-q` hides it.
         """
         self.warnings += [line] if isinstance(line, str) else line
-        self._note(line, f"{_paint('warning:', '33')} ")
-
-    def _note(self, line: Line, prefix: str = "") -> None:
-        if self.verbosity > Verbosity.QUIET:
-            for each in self._cut(line):
-                _print(f"{prefix}{_shown(each)}", sys.stderr)
+        self.note(line, f"{_paint('warning:', '33')} ")
 
     def _cut(self, line: Line) -> tuple[str, ...]:
         """Return the lines to print: without `-v`, only the first ones of a long list."""
