@@ -8,7 +8,6 @@ because rattler may crash while the interpreter ends. Works with py-rattler 0.25
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import sys
@@ -43,11 +42,7 @@ def normalise(specs: list[str]) -> dict[str, str]:
     """Map each text of `specs` to how rattler writes that MatchSpec; itself where it cannot."""
     from rattler import MatchSpec
 
-    result = {text: text for text in specs}
-    for text in result:
-        with contextlib.suppress(Exception):  # it raises many kinds; then it is compared as it is
-            result[text] = str(MatchSpec(text))
-    return result
+    return {x: str(MatchSpec(x)) if refusal(MatchSpec, x) is None else x for x in specs}
 
 
 def matches(pairs: list[dict[str, Any]]) -> list[bool | None]:
@@ -87,10 +82,9 @@ def requirements(specs: list[str]) -> list[dict[str, Any]]:
 
 
 def _requirement(text: str) -> dict[str, Any]:
-    try:
-        spec = match_spec(text)
-    except Exception as error:  # of many kinds; what it says is the answer
-        return {"refused": error_message(error)}
+    if (why := refusal(match_spec, text)) is not None:
+        return {"refused": why}
+    spec = match_spec(text)
     name, fields = spec.name.normalized, {}
     # The name of a field in a manifest, in the brackets of a MatchSpec, and its value.
     for key, word, value in (
@@ -128,10 +122,7 @@ def rank_versions(versions: list[str]) -> dict[str, int]:
     """
     from rattler import Version
 
-    known = {}
-    for text in versions:
-        with contextlib.suppress(Exception):  # it raises many kinds
-            known[text] = Version(text)
+    known = {text: Version(text) for text in versions if refusal(Version, text) is None}
     ordered = groupby(sorted(known, key=known.__getitem__), key=known.__getitem__)
     return {text: rank for rank, (_, equals) in enumerate(ordered) for text in equals}
 
