@@ -111,15 +111,12 @@ def record_to_json(record: Record) -> dict[str, Json]:
     row: dict[str, Json] = {
         key: value
         for key, value in zip(Record._fields, record, strict=True)
-        if value is not None and value != ()
+        if value is not None and (value != () or key in {"depends", "purls"})
     }
-    row["depends"] = record.depends
     if record.extra_depends:
         row["extra_depends"] = dict(record.extra_depends)
     if record.track_features:
         row["track_features"] = " ".join(record.track_features)
-    if record.purls is not None:
-        row["purls"] = record.purls
     if record.run_exports is not None:
         row["run_exports"] = dict(record.run_exports)
     if record.timestamp is not None and record.timestamp <= LAST_SECOND:
