@@ -90,7 +90,7 @@ def usage_error(
 
 
 def usage_problem(
-    subject: object, message: str, *details: tuple[str, str], help: str | None = None
+    subject: object, message: str, *details: tuple[str, str], help: str | None
 ) -> Problem:
     """Make one of several problems of exit code 2."""
     code = ExitCode.USAGE

@@ -47,14 +47,13 @@ def ask_for_locks(
     console: Console,
     *,
     again: str,
-    policy: RetryPolicy | None = None,
 ) -> Mapping[str, KeptLock]:
     """Ask for every remote lock, and return what there is, by URL; `again` runs this again.
 
     Raises the errors of all that could not be had.
     """
     router = Router(workspace.manifest_path, os.environ, console)
-    policy = policy or RetryPolicy(answer=30.0)  # nobody looks into a lock for minutes
+    policy = RetryPolicy(answer=30.0)  # nobody looks into a lock for minutes
     renewed, problems = dict[str, KeptLock](), list[Problem]()
     with contextlib.closing(HttpClient(router, policy)) as client:
         for url in dict.fromkeys(each.location for each in entries):

@@ -102,7 +102,7 @@ def read_pypi_index(
     folder: Path,
     selection: Selection,
     files: Sequence[tuple[PurePosixPath, FileStatus]],
-    gone: Collection[PurePosixPath] = (),
+    gone: Collection[PurePosixPath],
 ) -> PypiIndex:
     """Choose the files that are of PyPI of all below the channel folder, but for those `gone`."""
     there: dict[PurePosixPath, FileStatus] = {}

@@ -137,7 +137,7 @@ def metadata_path(wheel: PurePosixPath) -> PurePosixPath:
 
 
 def render_pages(
-    files: Iterable[PypiFile], find_links: Collection[PurePosixPath] = ()
+    files: Iterable[PypiFile], find_links: Collection[PurePosixPath]
 ) -> dict[PurePosixPath, bytes]:
     """Write all pages of both views; in each folder the JSON before the HTML.
 

@@ -68,7 +68,7 @@ class ComparedState:
 
 
 def read_states(
-    workspace: Workspace, before: str, after: str, console: Console, *, only: str | None = None
+    workspace: Workspace, before: str, after: str, console: Console, *, only: str | None
 ) -> tuple[ComparedState, ComparedState]:
     """Read both, each by one of `NAMES`.
 

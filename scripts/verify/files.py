@@ -202,7 +202,7 @@ def check_archives(
     files: LevelResult | None,
     proofs: Proofs,
     *,
-    allowed: Container[IncompleteKind] = (),
+    allowed: Container[IncompleteKind],
 ) -> LevelResult:
     """Open every locked artifact anew, whatever its platform.
 

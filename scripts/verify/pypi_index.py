@@ -81,8 +81,8 @@ class _File:
 def check_pypi_index(
     folder: Path,
     selection: Selection,
-    kept: Sequence[IndexedArtifact] = (),
-    waiting: AbstractSet[PurePosixPath] = frozenset(),
+    kept: Sequence[IndexedArtifact],
+    waiting: AbstractSet[PurePosixPath],
 ) -> Iterator[Wrong]:
     """Compare all that describes PyPI packages, but for pages that wait for their removal.
 

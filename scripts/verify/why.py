@@ -47,7 +47,7 @@ class Reason:
     """Why it is not in the mirror; None: it is."""
 
 
-def why_report(name: str, selection: Selection, *, only: str | None = None) -> Report:
+def why_report(name: str, selection: Selection, *, only: str | None) -> Report:
     """Find a package by its name, conda's or PyPI's, in every place that is mirrored.
 
     A conda package is found by the names in its `purls` too, which PyPI packages call it by.
