@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from scripts.channel.locks import mirrored_lock
 from scripts.core.artifact import ArtifactKind
 from scripts.core.console import Console
 from scripts.core.errors import Problem, finding_problem
@@ -35,7 +36,8 @@ from scripts.doctor.mirror import (
     read_mirror,
 )
 from scripts.doctor.pixi_configuration import Redirection, compare_pixi_configuration
-from scripts.lock.model import NEWEST, OLDEST_COMPLETE, LockedEnvironment, LockFile
+from scripts.lock.mirrored import MirroredLock
+from scripts.lock.model import NEWEST, OLDEST_COMPLETE, LockedEnvironment
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.read import read_lock
 from scripts.lock.select import choose_environments, undeclared_lines, unmirrorable
@@ -86,7 +88,7 @@ def doctor(
     lock, root = read_lock(path), path.parent  # absolute, as pixi writes file locations
     settings = replace(override(settings_beside(path), overrides), allow_unhashed=True)
     environments = choose_environments(lock, settings)
-    left_out = _left_out(lock, settings)
+    left_out = _left_out(mirrored_lock(path.name, root, None, lock), environments)
     config = read_pixi_config(root, os.environ)
     console.note(f"doctor: reading the repodata of {location.shown}")
     make_router = partial(Router, root / "pixi.toml", os.environ, console)
@@ -130,14 +132,12 @@ def doctor(
     )
 
 
-def _left_out(lock: LockFile, settings: Settings) -> Mapping[str, Sequence[str]]:
+def _left_out(
+    lock: MirroredLock, environments: tuple[LockedEnvironment, ...]
+) -> Mapping[str, Sequence[str]]:
     """Name the environments that nobody asks about, and the platforms of the others."""
-    wanted = [each for each in lock.environments if settings.is_mirrored(each.name)]
-    places = [(each.name, rows.platform) for each in wanted for rows in each.platforms]
-    return {
-        "environment": [each.name for each in lock.environments if each not in wanted],
-        "platform": [f"{x}/{y.name}" for x, y in places if not settings.is_for(y.name, y.subdir)],
-    }
+    chosen = replace(lock, environments=environments)
+    return {"environment": chosen.excluded, "platform": chosen.excluded_platforms}
 
 
 def _is_configured(place: EnvironmentPlatform, asked: Sequence[Redirection]) -> bool | None:
