@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,12 +88,8 @@ class CondaSettings:
 
 def read_conda_settings(conda: Path, environ: Mapping[str, str]) -> CondaSettings:
     """Ask conda itself; raises the error of exit code 4 where it fails or does not end."""
-
-    def ask(option: str) -> Any:
-        return _ask(conda, option, environ)
-
     with ThreadPoolExecutor(max_workers=2) as pool:  # at once: each start takes seconds
-        shown, sources = pool.map(ask, ("--show", "--show-sources"))
+        shown, sources = pool.map(partial(_ask, conda, environ), ("--show", "--show-sources"))
     try:
         return parse_conda_settings(shown, sources)
     except (AttributeError, KeyError, TypeError) as error:
@@ -136,7 +133,7 @@ def _url(channel: Mapping[str, Any]) -> str:
     return "/".join(each for each in parts if each)
 
 
-def _ask(conda: Path, option: str, environ: Mapping[str, str]) -> Any:
+def _ask(conda: Path, environ: Mapping[str, str], option: str) -> Any:
     command = [str(conda), "config", option, "--json"]
     try:
         done = run_program(command, environ, timeout=_TIMEOUT)
