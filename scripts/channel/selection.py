@@ -27,6 +27,8 @@ from scripts.workspace.settings import TABLE, Settings
 from scripts.workspace.workspace import Workspace
 
 _LOCKS: Final = f"{TABLE}.locks"
+# A run chooses for itself, and for who shares the channel.
+_selected = functools.lru_cache(maxsize=64)(select)
 
 
 def add_only_option(parser: argparse.ArgumentParser) -> None:
@@ -102,11 +104,6 @@ def _select(workspace: Workspace, locks: Sequence[MirroredLock], settings: Setti
     selections = [_located(_selected(each, each.wanted(settings)), workspace) for each in locks]
     pinned = {x.path for each in selections for x in each.artifacts if x.digest is not None}
     return unite([with_digests(workspace, each, pinned) for each in selections])
-
-
-@functools.lru_cache(maxsize=64)  # a run chooses for itself, and for who shares the channel
-def _selected(lock: MirroredLock, settings: Settings) -> Selection:
-    return select(lock, settings)
 
 
 def _located(selection: Selection, workspace: Workspace) -> Selection:

@@ -99,10 +99,8 @@ def parse_repodata(data: bytes, subject: str, names: Container[str] | None = Non
     )
 
 
-@functools.lru_cache(maxsize=32)  # subdirs
-def parsed_repodata(data: bytes, subject: str) -> Repodata:
-    """Do the same as `parse_repodata`, once for what a run writes, publishes, keeps and proves."""
-    return parse_repodata(data, subject)
+parsed_repodata = functools.lru_cache(maxsize=32)(parse_repodata)  # subdirs
+"""Does the same, once for what a run writes, publishes, keeps and proves."""
 
 
 def parse_zst(data: bytes, subject: str, largest: int | None = None) -> bytes:
