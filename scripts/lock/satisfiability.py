@@ -183,7 +183,7 @@ def _platform_problems(
     wanted = environment_platforms(manifest, environment)
     for platform in wanted:
         asked = asked_for(manifest, environment, platform)
-        needs_some = asked.pypi or any(not each.is_conditional for each in asked.requirements)
+        needs_some = asked.pypi or any(each.condition is None for each in asked.requirements)
         if needs_some and matching_platform(platform, locked) is None:
             there = [each.platform.label for each in locked.platforms]
             yield _finding(
@@ -210,7 +210,7 @@ def _pairs(
     by_name = {package.name.lower(): package for package in rows.packages}
     for each in requirements:
         package = by_name.get(each.name)
-        is_open = each.is_source or each.is_conditional or each.name.startswith("__")
+        is_open = each.is_source or each.condition is not None or each.name.startswith("__")
         if not is_open and (package is not None or each.name not in rows.source_names):
             yield each, package
 

@@ -253,7 +253,7 @@ def _skip_reason(root: Root, built: Mapping[str, str | None]) -> str | None:
         return "built from source" if is_open else None
     if own.is_source or own.name in built:
         return "built from source"
-    if own.is_conditional and root.locked is None:
+    if own.condition is not None and root.locked is None:
         return "under a condition"
     if own.location is not None and (root.locked is None or root.differs):
         return "nothing is locked from there"

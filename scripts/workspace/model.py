@@ -59,11 +59,6 @@ class Requirement:
     is_source: bool = False
     condition: str | None = None
 
-    @property
-    def is_conditional(self) -> bool:
-        """Tell whether it holds only under a condition."""
-        return self.condition is not None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PypiRequirement:

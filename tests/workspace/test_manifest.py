@@ -373,7 +373,6 @@ def test_conditions(when: str, condition: str) -> None:
     text = f'{MINIMAL}[dependencies]\na = {{ version = "1", when = {when} }}\n'
     (requirement,) = requirements_of(parse_manifest(text, name="pixi.toml"), "default", "linux-64")
     assert requirement == Requirement(name="a", spec="a 1", condition=condition)
-    assert requirement.is_conditional
 
 
 @pytest.mark.parametrize(
