@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 
@@ -60,19 +61,11 @@ def task_parser(name: str, description: str) -> argparse.ArgumentParser:
         help="pixi.toml, pyproject.toml or their folder (default: the nearest upward)",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    verbosity = parser.add_mutually_exclusive_group()
-    for flags, value, help_ in (
-        (("-q", "--quiet"), Verbosity.QUIET, "print problems only"),
-        (("-v", "--verbose"), Verbosity.VERBOSE, "print every step"),
-    ):
-        verbosity.add_argument(
-            *flags,
-            dest="verbosity",
-            action="store_const",
-            const=value,
-            default=Verbosity.NORMAL,
-            help=help_,
-        )
+    parser.set_defaults(verbosity=Verbosity.NORMAL)
+    group = parser.add_mutually_exclusive_group()
+    add = partial(group.add_argument, dest="verbosity", action="store_const")
+    add("-q", "--quiet", const=Verbosity.QUIET, help="print problems only")
+    add("-v", "--verbose", const=Verbosity.VERBOSE, help="print every step")
     return parser
 
 
