@@ -37,7 +37,7 @@ class IncompleteKind(StrEnum):
     """A wheel's RECORD that is not right, as upstream has made it."""
 
 
-# Each reader of a value raises ValueError(what it should be, the help where there is one).
+_Reader = Callable[[object], Any]  # raises ValueError(what it should be, the help if there is one)
 
 
 def _folder(value: object) -> str:
@@ -164,7 +164,7 @@ _LISTS: Final = (_any_names, _names, _kinds, _locks)
 
 
 def _setting(
-    parse: Callable[[object], Any], *, default: object, metavar: str, tasks: str, help: str
+    parse: _Reader, *, default: object = None, metavar: str = "", tasks: str, help: str
 ) -> Any:
     """Declare a setting: `default` as in the manifest (None: not given), the tasks that use it."""
     more = " (repeatable, or several with commas between)" if parse in _LISTS else ""
@@ -200,7 +200,6 @@ class Settings:
     )
     jobs: int | None = _setting(
         _count,
-        default=None,
         metavar="N",
         tasks="fetch mirror",
         help="downloads at a time (default: 32)",
@@ -214,7 +213,6 @@ class Settings:
     )
     environments: tuple[str, ...] | None = _setting(
         _names,
-        default=None,
         metavar="ENV",
         tasks="channels doctor fetch index lock locks mirror plan platforms upstream verify why",
         help="these environments alone",
@@ -228,7 +226,6 @@ class Settings:
     )
     platforms: tuple[str, ...] | None = _setting(
         _names,
-        default=None,
         metavar="PLATFORM",
         tasks="channels doctor fetch index lock locks mirror plan upstream verify why",
         help="these platforms alone",
@@ -236,7 +233,6 @@ class Settings:
     pypi: bool = _setting(
         _flag,
         default=True,
-        metavar="",
         tasks="channels doctor fetch index lock locks mirror plan upstream verify why",
         help="mirror the PyPI packages of pixi.lock, too (default)",
     )
@@ -251,7 +247,6 @@ class Settings:
     allow_unhashed: bool = _setting(
         _flag,
         default=False,
-        metavar="",
         tasks="fetch locks mirror plan upstream verify",
         help="take artifacts for which the lock has no digest",
     )
@@ -271,7 +266,6 @@ class Settings:
     )
     keep_days: int | None = _setting(
         _count,
-        default=None,
         metavar="N",
         tasks="prune",
         help="keep those of all snapshots of so many days, too",
@@ -350,7 +344,7 @@ def add_setting_options(parser: argparse.ArgumentParser, task: str, *, short: bo
             )
 
 
-def _read_option(parse: Callable[[object], Any], text: str) -> Any:
+def _read_option(parse: _Reader, text: str) -> Any:
     value: object = parse_int(text) if parse is _count else text
     if parse in _LISTS:
         value = [name for each in text.split(",") if (name := each.strip())]
