@@ -14,7 +14,7 @@ from typing import Final
 
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, usage_error, usage_problem
+from scripts.core.errors import raise_problems, usage_error, usage_problem
 from scripts.core.files import disk_errors, write_atomically
 from scripts.core.report import listed
 from scripts.core.scratch import clear_scratch, open_scratch_file
@@ -77,16 +77,14 @@ def check_case(
     if not pairs:
         return
     if may_write and _folds_case(folder):
-        raise MirrorError(
-            *(
-                usage_problem(
-                    other,
-                    f"differs from {one} in case alone, and this disk keeps both as one",
-                    ("channel folder", str(folder)),
-                    help="set channel-dir to a folder on a disk that tells case apart",
-                )
-                for one, other in pairs
+        raise_problems(
+            usage_problem(
+                other,
+                f"differs from {one} in case alone, and this disk keeps both as one",
+                ("channel folder", str(folder)),
+                help="set channel-dir to a folder on a disk that tells case apart",
             )
+            for one, other in pairs
         )
     shown = listed([f"{one} with {other}" for one, other in pairs], _SHOWN, where="")
     console.warn(
