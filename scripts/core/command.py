@@ -19,7 +19,7 @@ from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, MirrorError, usage_error
 from scripts.core.invocation import EXTENSION, PROGRAM, as_invoked, launcher_of
 from scripts.core.redact import redact
-from scripts.core.report import Report
+from scripts.core.report import Report, attempt
 
 # What the tasks import of requirements.txt in this process.
 _TOOLS: Final = frozenset(
@@ -120,7 +120,7 @@ def run_task(
     if signal.getsignal(signal.SIGINT) in {signal.SIG_DFL, signal.default_int_handler}:
         signal.signal(signal.SIGINT, _interrupt)
     try:
-        report = _outcome(handler, options, console)
+        report = attempt(partial(_call, handler, options, console))
         try:
             console.end(name, report)
             _tell_locks(options, report, console)
@@ -154,34 +154,32 @@ def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _outcome(handler: Handler, options: argparse.Namespace, console: Console) -> Report:
-    """Call the handler; a MirrorError becomes a report, and so does a fault of this machine."""
+def _call(handler: Handler, options: argparse.Namespace, console: Console) -> Report:
+    """Call the handler; a fault of this machine becomes a MirrorError."""
     try:
         return handler(options, console)
-    except MirrorError as error:
-        return Report(problems=error.problems)
     except OSError as error:
         reason = str(error.strerror)
         if error.errno not in _OF_THE_MACHINE and not reason.startswith(_NO_TEMPORARY_FOLDER):
             raise
         subject = str(error.filename or "this machine")
-        return Report(problems=usage_error(subject, reason, help=_SEE_TO_IT).problems)
+        raise usage_error(subject, reason, help=_SEE_TO_IT) from error
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and str(error) != _NO_THREAD:
             raise
         reason = str(error) or "out of memory"
-        return Report(problems=usage_error("this machine", reason, help=_SEE_TO_IT).problems)
+        raise usage_error("this machine", reason, help=_SEE_TO_IT) from error
     except UnicodeEncodeError as error:
         if error.encoding == "utf-8" or error.encoding != sys.getfilesystemencoding():
             raise
         message = f"no file can be named so in the locale of this machine ({error.encoding})"
-        return Report(problems=usage_error(error.object, message, help="set PYTHONUTF8=1").problems)
+        raise usage_error(error.object, message, help="set PYTHONUTF8=1") from error
     except ImportError as error:
         path = error.path or ""  # of a library of compiled code, which the system refuses
         name = Path(path).parent.name or str(error.name)
         if name not in _TOOLS or path.endswith(".py"):
             raise
-        return Report(problems=_missing_module(name, str(error) if path else "").problems)
+        raise _missing_module(name, str(error) if path else "") from error
 
 
 def _missing_module(name: str, said: str) -> MirrorError:
