@@ -60,7 +60,9 @@ _OTHER_INDEXES: Final = (
     "before `pixi lock`, take out of the manifest each `index-url`, `extra-index-urls`,"
     " `find-links` and `index` that names:"
 )
-_DIRECT_URLS: Final = "before `pixi lock`, write a version in place of the manifest's `url` of:"
+_DIRECT_URLS: Final = (
+    'before `pixi lock`, write a version, like "==1.0", in place of the manifest\'s `url` of:'
+)
 _SERVED: Final = "http://127.0.0.1:8000"  # on the consumer's own machine, by Python's server
 
 

@@ -352,7 +352,8 @@ def test_what_has_to_be_edited_away(
         " `find-links` and `index` that names: https://other.example.org/simple,"
         " https://pypi.example.org/simple"
     )
-    direct = "before `pixi lock`, write a version in place of the manifest's `url` of: tiny-direct"
+    direct = 'before `pixi lock`, write a version, like "==1.0", in place of the manifest\'s `url`'
+    direct += " of: tiny-direct"
     edits = [indexes, direct]
     last = "then `pixi lock`"
     after = [*edits, last] if place == "http" else [f"{last} and {OFFLINE}", *edits]
