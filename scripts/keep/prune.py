@@ -115,7 +115,7 @@ def prune(
     removed = _approved(removed, approved.removed | fresh if approved else None)
     going = [x.path for x in removed] + [x.path for x in dropped if dry_run and at_once]
     # Of the index that is made comes a snapshot.
-    held = held_by_trees(workspace, going, coming=is_indexing)
+    held = held_by_trees(workspace, going, files, coming=is_indexing)
     trees = prune_trees(workspace, removing=going, coming=is_indexing, dry_run=True)
     room = freed_bytes(statuses(place.folder / each for each in going))
     if dry_run:

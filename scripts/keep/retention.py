@@ -21,6 +21,7 @@ from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.files import is_dir
 from scripts.core.report import Json, Line, Report, counted, human_size, table
+from scripts.index.file_classes import ChannelFiles
 from scripts.keep.published import moved_problems
 from scripts.keep.snapshot_locks import LOCKS
 from scripts.keep.snapshot_trees import remove_snapshot, remove_tree, remove_unfinished
@@ -99,17 +100,25 @@ def prune_trees(
 
 
 def held_by_trees(
-    workspace: Workspace, paths: Iterable[PurePosixPath], *, coming: bool
+    workspace: Workspace,
+    paths: Collection[PurePosixPath],
+    files: ChannelFiles,
+    *,
+    coming: bool,
 ) -> tuple[Mapping[PurePosixPath, int], str]:
     """Return those files of the channel that trees hold which stay, with bytes; and until when.
 
-    `coming`: one more snapshot is about to be taken, without these.
+    What one of `files` that stays is a link to, as after a relayout, the channel itself holds.
+    `coming`: one more snapshot is about to be taken, without these `paths`.
     """
     place, settings, when = workspace.place, workspace.settings, now()
     snapshots = read_snapshots(place)
     held, last = dict[PurePosixPath, int](), None
     kept = trees_to_keep(snapshots, settings, when, coming=coming)
+    named = {x.path for x in (*files.mirrored, *files.retained, *files.others)}.difference(paths)
+    stay = {(x.st_dev, x.st_ino) for x in statuses(place.folder / path for path in named)}
     found = {path: x for path in paths for x in statuses([place.folder / path])}
+    found = {path: x for path, x in found.items() if (x.st_dev, x.st_ino) not in stay}
     for snapshot in kept:
         for path, status in found.items():
             in_tree = statuses([tree_of(place, snapshot) / path])

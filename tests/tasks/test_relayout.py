@@ -118,7 +118,9 @@ def test_another_layout_is_refused_and_relayout_makes_it(
     assert run(mirror, two) == 2, "the other workspace is told"
     two = world.workspace("two", [b, c], "by-channel")
     assert run(mirror, two) == 0
+    capsys.readouterr()
     assert run(prune, two, "--now") == 0
+    assert "held by snapshots" not in capsys.readouterr().out, "the new places hold the bytes"
     assert world.artifacts() == new
     assert not (world.root / "common" / "noarch").exists()
     proofs = ("--level", f"{QUICK},closure,solve,install")
