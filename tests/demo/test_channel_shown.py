@@ -22,11 +22,15 @@ from scripts.demo.stage import (
 
 def test_the_hotfix_of_the_demo_is_found_and_no_other(tmp_path: Path) -> None:
     artifact = "noarch/greetings-2.1-0.conda"
-    assert list(find_hotfixes(UPSTREAM / "data")) == [
-        (artifact, ("words 1.*",), ("words >=2.0,<3.0a0",))
-    ]
+    hotfix = artifact, ("words 1.*",), ("words >=2.0,<3.0a0",)
+    assert list(find_hotfixes(UPSTREAM / "data")) == [hotfix]
     assert list(find_hotfixes(UPSTREAM / "tools")) == []
     assert list(find_hotfixes(tmp_path)) == []
+    repodata = shutil.copytree(UPSTREAM / "data" / "noarch", tmp_path / "noarch") / "repodata.json"
+    text, built = repodata.read_text("utf-8"), "greetings >=2.0,<3.0a0"
+    repodata.write_text(text.replace(built, "greetings 2.1"), encoding="utf-8")
+    first = "noarch/farewell-1.0-0.conda", (built,), ("greetings 2.1",)
+    assert list(find_hotfixes(tmp_path)) == [first, hotfix]
 
 
 def test_folders_stand_before_files_and_shards_are_counted(tmp_path: Path) -> None:

@@ -175,6 +175,7 @@ PASSING: dict[str, tuple[Reply, ...]] = {
     "dripping": (dripping(100, 0.05),),
     "wrong bytes once": (wrong_bytes(300_000),),
     "a login page once": (login_page(),),
+    "too long once": (Reply(body=b"*", has_length=False, endless=True),),
 }
 
 

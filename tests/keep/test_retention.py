@@ -92,6 +92,22 @@ def test_what_a_tree_holds_is_freed_when_its_last_link_goes(
     assert trees(mirror)[:2] == [False, False]
 
 
+def test_the_dry_run_tells_what_goes_with_the_trees_that_held_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mirror = make(tmp_path, 2)
+    size = (mirror.folder / "linux-64" / "a-1.0-0.conda").stat().st_size
+    assert run(prune, mirror, "-q") == 0
+    told = []
+    for options in (["--dry-run"], []):
+        capsys.readouterr()
+        assert run(prune, mirror, "--now", "--keep-snapshots", "1", "--json", *options) == 0
+        document = json.loads(capsys.readouterr().out)
+        told.append([document[each] for each in ("removed", "held", "trees", "tree-bytes")])
+    assert told[0] == told[1]
+    assert told[0][-1] > size, "its last link is that of a tree"
+
+
 def own_bytes(mirror: Mirror, snapshot: Snapshot) -> int:
     """Sum what no other place has a link to, by looking at each file."""
     tree = tree_of(mirror.workspace.place, snapshot)

@@ -356,10 +356,13 @@ def test_without_a_tree_the_index_is_made_of_what_is_still_there(
     move_to(mirror, NEW, BOTH)
     capsys.readouterr()
     assert run(mirror, rollback.main, first.id) == 0
-    assert capsys.readouterr().out.splitlines()[:2] == [
+    manifest = mirror.root / "pixi.toml"
+    lines = capsys.readouterr().out.splitlines()
+    assert (*lines[:2], lines[3]) == (
         f"rolled back to {first.id}: local-channel is as `index` left it then",
         "its index files are gone: the index was made anew by the present records",
-    ]
+        f"not in this index, and kept: 1 artifact that the lock of mirrored ({manifest}) names",
+    )
     assert {name: data for name, data in mirror.contents().items() if name in before} == before
     assert snapshots(mirror)[-1].content_digest == first.content_digest
     assert NEW_PATH in mirror.waiting()

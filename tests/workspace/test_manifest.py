@@ -90,7 +90,7 @@ def test_channel_order_is_the_one_of_pixis_documentation() -> None:
 
 
 def test_how_to_solve_is_said_by_the_first_feature_that_says_it() -> None:
-    """The workspace's words are the default feature's, as pixi has it."""
+    """The workspace's words are the default feature's, as pixi has it; `a` and `A` are two."""
     manifest = parse_manifest(
         """
         [workspace]
@@ -100,13 +100,13 @@ def test_how_to_solve_is_said_by_the_first_feature_that_says_it() -> None:
         solve-strategy = "lowest"
         [feature.a]
         solve-strategy = "lowest-direct"
-        [feature.b]
+        [feature.A]
         channel-priority = "flexible"
         [environments]
         a = ["a"]
         alone = { features = ["a"], no-default-feature = true }
         grouped = { features = ["a"], no-default-feature = true, solve-group = "g" }
-        other = { features = ["b"], no-default-feature = true, solve-group = "g" }
+        other = { features = ["A"], no-default-feature = true, solve-group = "g" }
         """,
         name="pixi.toml",
     )

@@ -97,6 +97,7 @@ def test_what_is_asked_for_and_what_is_wanting() -> None:
             (IncompleteKind.SOURCE, "mine"),
             (IncompleteKind.SOURCE, "alone"),
             (IncompleteKind.PYPI, "other 1"),
+            (None, "project 1"),  # the workspace's own, which pixi builds where it is
         )
     )
     rows = PlatformPackages(
@@ -114,6 +115,7 @@ def test_what_is_asked_for_and_what_is_wanting() -> None:
     (plan,) = plan_installs(select(lock, Settings(), manifest=manifest), "linux-64")
     assert (plan.asked, plan.missing_source_packages) == (("two",), ("mine",))
     assert plan.left_out == (IncompleteKind.PYPI, IncompleteKind.SOURCE)
+    assert plan.project == ("project",)
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,8 @@ def test_a_source_archive_need_not_say_what_it_is(tmp_path: Path) -> None:
     assert _identity(tmp_path, file.read_bytes(), "x.tar.gz") == "tiny-lib 1.1"
     file.write_bytes(_sdist({"x-main/pyproject.toml": b'[project]\nname = "X.Y"\n'}))
     assert read_distribution(file).name == "x-y"
+    file.write_bytes(_sdist({"x-main/pyproject.toml": b'[project]\nversion = "2"\n'}))
+    assert _identity(tmp_path, file.read_bytes(), "x.tar.gz") == "tiny-lib 2"
     file.write_bytes(_sdist({"x-main/sub/pyproject.toml": b""}))  # its URL says #subdirectory=sub
     assert read_distribution(file).name == ""
 
