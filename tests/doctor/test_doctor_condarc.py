@@ -414,6 +414,15 @@ def test_what_conda_refuses_is_not_led_there(
     )
 
 
+def test_all_that_conda_refuses_it_for_is_said_at_once(by_channel: Asker, condarc: Path) -> None:
+    _refuse(by_channel, condarc, "offline: true\nuse_only_tar_bz2: true")
+    said = [x for x in by_channel.ask(*CONDA)[2].splitlines() if x.startswith("error: ")]
+    messages = dict(REFUSALS)
+    assert said == [
+        f"error: .condarc: {messages[line]}" for line in ("offline: true", "use_only_tar_bz2: true")
+    ]
+
+
 @pytest.mark.needs_conda
 @pytest.mark.parametrize(("line", "message"), REFUSALS)
 def test_conda_refuses_the_same(
