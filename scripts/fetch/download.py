@@ -175,11 +175,11 @@ class Download:
         except DownloadError as error:
             if error.status != 416 or part.size == 0:
                 raise
-            body = client.get(source, size=size)
-        if body.encoding and body.start:  # a part of what? it is not to be put behind ours
-            body.chunks.close()
-            body = client.get(source, size=size)
-        return body
+        else:
+            if not (body.encoding and body.start):
+                return body
+            body.chunks.close()  # a part of what? it is not to be put behind ours
+        return client.get(source, size=size)
 
     def _write(self, body: Body, part: PartFile) -> None:
         """Write what comes. Once all locked bytes are there, nothing more is waited for."""

@@ -453,6 +453,19 @@ def test_ranges_that_are_not_kept(world: World, kind: Ranges, expected: list[str
     assert ranges(world) == expected
 
 
+def test_of_a_file_that_ends_before_the_part_the_size_is_told(world: World) -> None:
+    """The server says 416, and then how short all of it is."""
+    world.place.parts.mkdir(parents=True)
+    world.part.write_bytes(world.data[:1000])
+    (world.upstream.folder / "ch" / "noarch" / NAME).write_bytes(world.data[:500])
+    with pytest.raises(DownloadError) as caught:
+        world.download()
+    assert caught.value.text == "size differs from pixi.lock"
+    sizes = ("expected", f"{len(world.data)} bytes"), ("actual", "500 bytes")
+    assert caught.value.details == sizes
+    assert ranges(world)[:2] == ["bytes=1000-", None]
+
+
 def test_the_body_of_a_redirect_is_not_read(world: World) -> None:
     (world.upstream.folder / "elsewhere.conda").write_bytes(world.data)
     away = redirect("/elsewhere.conda")
