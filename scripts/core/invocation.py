@@ -36,5 +36,5 @@ def version() -> str:
     """Return the version, which stands in pyproject.toml alone; an old builder's has none."""
     import tomllib
 
-    document = tomllib.loads((TEMPLATE / "pyproject.toml").read_text(encoding="utf-8"))
+    document = tomllib.loads((TEMPLATE / "pyproject.toml").read_bytes().decode())
     return str(document.get("project", {}).get("version", "unknown"))
