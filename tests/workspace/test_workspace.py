@@ -53,6 +53,18 @@ def test_options_are_laid_over_the_settings(folder: Path) -> None:
     assert workspace.settings.jobs == 7
 
 
+def test_what_a_killed_run_left_is_cleared(folder: Path) -> None:
+    """Where a workspace of before was, which writes there no more, too."""
+    (folder / "pixi.toml").write_text(MANIFEST)
+    place = open_at(folder).place
+    for each in (folder, place.state, place.cache, place.state / "workspaces" / "gone-0123abcd"):
+        each.mkdir(parents=True, exist_ok=True)
+        for name in ("pixi.lock", "pixi.lock.0123abcd.pixi-mirror.tmp"):
+            (each / name).touch()
+    open_at(folder)
+    assert {x.name for x in folder.rglob("*") if x.is_file()} == {"pixi.toml", "pixi.lock"}
+
+
 def test_pixi_toml_wins_over_pyproject(folder: Path) -> None:
     (folder / "pyproject.toml").write_text(PYPROJECT)
     assert open_at(folder).manifest_path.name == "pyproject.toml"
