@@ -180,3 +180,23 @@ def test_a_full_disk_is_told_with_what_to_do(
     assert index.main(["--manifest-path", str(mirror.root), "-q"]) == 2
     err = capsys.readouterr().err
     assert f": cannot be read or written: {os.strerror(errno.ENOSPC)}\n{DISK}" in err
+
+
+@pytest.mark.parametrize("name", ["repodata.json.zst", "repodata_shards.msgpack.zst"])
+def test_the_file_that_found_no_room_is_named(
+    name: str, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The system does not: it is asked to write to a file that is open."""
+    write = Path.write_bytes
+
+    def full(self: Path, data: bytes) -> int:
+        if self.name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(self, data)
+
+    (mirror.folder / "noarch" / "repodata.json").unlink()
+    monkeypatch.setattr(Path, "write_bytes", full)
+    capsys.readouterr()
+    assert index.main(["--manifest-path", str(mirror.root), "-q"]) == 2
+    said = f"{name}: cannot be read or written: {os.strerror(errno.ENOSPC)}\n{DISK}"
+    assert capsys.readouterr().err.endswith(f"{os.sep}noarch{os.sep}{said}")
