@@ -94,6 +94,13 @@ def test_the_next_publication_removes_what_is_due(
     assert "removed" not in capsys.readouterr().out
     (waiting,) = moved_on.waiting()
     assert (moved_on.folder / waiting).exists(), "dropped just now, it is not due"
+    assert run(prune, moved_on, "-q") == 0
+    assert {RETAINED, waiting} < {*(all_due := moved_on.waiting())}
+    moved_on.let_grace_pass()
+    relock(moved_on, NEW, BOTH, TinyPackage(name="e", subdir="linux-64"))
+    capsys.readouterr()
+    assert run(index, moved_on, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["removed"] == all_due
 
 
 def test_now_says_that_clients_may_fail(
