@@ -91,6 +91,25 @@ def test_the_largest_come_first(tmp_path: Path, upstream: Upstream) -> None:
     assert asked == [f"p{number}" for number in reversed(range(COUNT))]
 
 
+def test_what_is_there_whole_counts_as_come(
+    tmp_path: Path,
+    upstream: Upstream,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clock = SimpleNamespace(monotonic=itertools.count(0, 10).__next__)
+    monkeypatch.setattr("scripts.fetch.progress.time", clock)
+    packages = [TinyPackage(name=f"p{number}", padding=number * 100_000) for number in (1, 2)]
+    upstream.always("*", Reply(piece=10_000, pause=0.05))
+    fetched(tmp_path, upstream, packages, "jobs = 1")
+    small, large = (each.write(upstream.folder / "ch").size for each in packages)
+    line = re.compile(rf"fetch: (.) of 2, ([0-9.]+) k?B of {human_size(small + large)}, .*")
+    lines = [x for x in map(line.fullmatch, capsys.readouterr().err.splitlines()) if x]
+    come = {x: [float(each[2]) * 1000 for each in lines if each[1] == x] for x in "01"}
+    assert min(come["1"]) >= max(come["0"])
+    assert max(come["1"]) > large + 10_000
+
+
 @pytest.mark.parametrize("without", ["", "size"])
 def test_what_an_earlier_run_has_left_did_not_come_in_no_time(
     tmp_path: Path,
