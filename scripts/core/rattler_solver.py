@@ -296,7 +296,7 @@ class _ClosedSet:
             if self._noted_unproven(who, kind, spec):
                 continue
             roots.append((who, kind, spec))
-            if not root["is_unmet"] and refusal(_parse, spec) is None:
+            if refusal(_parse, spec) is None:
                 wanted.setdefault(kind, []).append(spec)
         said = said or await self._solve(self._records.values(), **wanted)
         unmet: list[dict[str, Any]] = []
