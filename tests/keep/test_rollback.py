@@ -405,6 +405,18 @@ def test_it_needs_no_lock(pruned: Mirror) -> None:
     assert snapshots(pruned)[-1].content_digest == first.content_digest
 
 
+def test_an_emptied_channel_without_its_state_is_nobody_else_s(mirror: Mirror) -> None:
+    """The control: where index files are, others may have made them."""
+    [first] = snapshots(mirror)
+    for code in (0, 2):
+        if code == 0:
+            shutil.rmtree(mirror.folder)
+        (mirror.workspace.place.state / "channel.json").unlink()
+        roll_back(mirror, first)
+        move_to(mirror, NEW, BOTH)
+        assert run(mirror, prune.main, "--dry-run", "-q") == code
+
+
 def test_what_is_untracked_stays(mirror: Mirror) -> None:
     [first] = snapshots(mirror)
     move_to(mirror, NEW, BOTH)
