@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.channel.part import PartFile
-from tasks import fetch
+from tasks import fetch, verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.packages import TinyPackage, WrittenPackage
 from tests.support.replies import (
@@ -238,3 +238,24 @@ def test_a_part_whose_name_another_file_has_got_is_not_placed(tmp_path: Path) ->
         with pytest.raises(OSError, match="another file has taken its place"):
             part.place(tmp_path / "target", durable=False)
     assert not (tmp_path / "target").exists()
+
+
+def test_a_local_channel_that_moves_on_is_held_against_what_was_first_seen(tmp_path: Path) -> None:
+    """Where the lock has no hash; the control: the mirror's own file is another."""
+    root, options = tmp_path / "w", ["--manifest-path", str(tmp_path / "w"), "--allow-unhashed"]
+    root.mkdir()
+    (root / "pixi.toml").write_text(MANIFEST.replace('"by-channel"', '"flat"'), encoding="utf-8")
+    written = TinyPackage(name="oak").write(tmp_path / "ch")
+    row = LockRow(
+        written=written,
+        channel=(tmp_path / "ch").as_uri(),
+        without=frozenset({"sha256", "md5", "size"}),
+    )
+    platforms = (PlatformRows(name="linux-64", rows=(row,)),)
+    write_lock(root / "pixi.lock", (EnvironmentRows(platforms=platforms),))
+    assert fetch.main([*options, "-q"]) == 0
+    files = [*options, "--level", "files", "-q"]
+    written.path.write_bytes(b"moved on")
+    assert verify.main(files) == 0
+    (root / "local-channel" / "noarch" / written.path.name).write_bytes(b"another")
+    assert verify.main(files) == 1

@@ -54,3 +54,20 @@ def test_a_link_in_place_of_an_index_file_is_replaced(tmp_path: Path, name: str)
     assert not linked.is_symlink()
     assert linked.read_bytes() == outside.read_bytes()
     assert outside.stat().st_mtime_ns == before.st_mtime_ns
+
+
+@pytest.mark.parametrize("leads_to", ["nowhere", "outside"])
+def test_a_link_in_place_of_what_waits_for_its_removal_stays(tmp_path: Path, leads_to: str) -> None:
+    """Another file took the place, also where it leads to the very bytes. Control: the other."""
+    mirror = indexed_mirror(tmp_path)
+    mirror.lock(rows(tmp_path / "upstream", (TinyPackage(name="c"),)))
+    mirror.index()
+    assert prune.main(["--manifest-path", str(mirror.root), "-q"]) == 0
+    linked, outside = mirror.folder / "noarch" / "a-1.0-0.conda", tmp_path / "outside"
+    other = next(mirror.folder / x for x in mirror.waiting() if x != "noarch/a-1.0-0.conda")
+    linked.rename(outside)
+    linked.symlink_to(tmp_path / leads_to)
+    assert prune.main(["--manifest-path", str(mirror.root), "--now", "-q"]) == 0
+    assert linked.is_symlink()
+    assert outside.exists()
+    assert not other.exists()
