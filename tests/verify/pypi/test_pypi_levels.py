@@ -62,6 +62,9 @@ def test_all_is_right(world: PypiWorld) -> None:
     assert [(x["solved"], x["differences"], x["not-proven"]) for x in told["solved"]] == [
         (True, [], [])
     ] * 2
+    # All of it is remembered, also of what has an sdist, or a folder of the project.
+    shown = [world.run(mirror, "--level", "solve")[1].count("solve ✓ (proven ") for _ in range(2)]
+    assert shown == [0, 2]
 
 
 def _cut(file: Path) -> None:
