@@ -36,6 +36,12 @@ _NO_TEMPORARY_FOLDER: Final = "No usable temporary directory"
 _NO_THREAD: Final = "can't start new thread"
 _SEE_TO_IT: Final = "see to it, then run this again"
 
+# They end a run like Ctrl-C: what is whole is kept, children are ended. SIGHUP is of a terminal that
+# is closed; Windows has none.
+_ENDING: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
 Handler = Callable[[argparse.Namespace, Console], Report]
 _Word = TypeVar("_Word", bound=StrEnum)
 
@@ -114,11 +120,10 @@ def run_task(
     gc.set_threshold(100_000, 50, 1000)
     options = parser.parse_intermixed_args(argv)  # `new DIR -p win-64 PACKAGE` too
     console = Console(verbosity=options.verbosity, json_wanted=options.json)
-    # SIGTERM ends a run like Ctrl-C: what is whole is kept, children are ended.
-    signal.signal(signal.SIGTERM, _interrupt)
-    # The system's own is of tasks/__init__.py; one that is ignored (nohup) stays so.
-    if signal.getsignal(signal.SIGINT) in {signal.SIG_DFL, signal.default_int_handler}:
-        signal.signal(signal.SIGINT, _interrupt)
+    for each in _ENDING:
+        # The system's own is of tasks/__init__.py, too; one that is ignored (nohup) stays so.
+        if signal.getsignal(each) in {signal.SIG_DFL, signal.default_int_handler}:
+            signal.signal(each, _interrupt)
     try:
         report = attempt(partial(_call, handler, options, console))
         try:
@@ -149,8 +154,8 @@ def _tell_locks(options: argparse.Namespace, report: Report, console: Console) -
 
 def _interrupt(_number: int, _frame: object) -> None:
     """End the run; a second signal ends the process at once, without any cleaning up."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for each in _ENDING:
+        signal.signal(each, signal.SIG_DFL)
     raise KeyboardInterrupt
 
 

@@ -26,7 +26,7 @@ class ExitCode(IntEnum):
     BUG = 70
     """A bug of ours, shown with its traceback."""
     INTERRUPTED = 130
-    """Ctrl-C, or SIGTERM."""
+    """Ctrl-C, SIGTERM or SIGHUP."""
 
 
 # The first of these found among several problems is the exit code: what cannot be mended

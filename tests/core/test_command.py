@@ -25,12 +25,14 @@ from tests.support.template import ROOT
 
 REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
 Capture = pytest.CaptureFixture[str]
+NAMES = ("SIGTERM", "SIGINT", "SIGHUP")
+ENDING = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
 
 @pytest.fixture(autouse=True)
 def _own_handlers() -> Iterator[None]:
     """Give back the handlers that run_task replaces."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in ENDING}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -345,7 +347,7 @@ finally:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals for others")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", ENDING)
 def test_a_signal_ends_a_real_run_with_its_clearing_up_done(number: signal.Signals) -> None:
     with start(SLEEPER) as child:
         assert child.stdout is not None
@@ -354,6 +356,19 @@ def test_a_signal_ends_a_real_run_with_its_clearing_up_done(number: signal.Signa
         _, err = child.communicate(timeout=20)
     assert child.returncode == 130
     assert err == b"cleared up\nexample: interrupted\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals for others")
+def test_under_nohup_it_goes_on_when_the_terminal_is_closed() -> None:
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as the child has it, then
+    child = start('print("ready", flush=True)\nprint(sys.stdin.readline())\nreturn Report()')
+    signal.signal(signal.SIGHUP, ignored)
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        child.send_signal(signal.SIGHUP)
+        out, err = child.communicate(b"goes on", timeout=20)
+    assert (child.returncode, out, err) == (0, b"goes on\n", b"")
 
 
 STUBBORN = """
@@ -367,7 +382,7 @@ finally:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals for others")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", ENDING)
 def test_a_second_signal_ends_it_at_once_and_without_a_traceback(number: signal.Signals) -> None:
     """As where a terminal tells all of a group, and then one of them its child."""
     with start(STUBBORN) as child:
