@@ -36,8 +36,8 @@ _NO_TEMPORARY_FOLDER: Final = "No usable temporary directory"
 _NO_THREAD: Final = "can't start new thread"
 _SEE_TO_IT: Final = "see to it, then run this again"
 
-# They end a run like Ctrl-C: what is whole is kept, children are ended. SIGHUP is of a terminal that
-# is closed; Windows has none.
+# They end a run like Ctrl-C: what is whole is kept, children are ended. SIGHUP is that of a closed
+# terminal; Windows has none.
 _ENDING: Final = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
