@@ -288,7 +288,7 @@ def fill_from_index(
     silent = {x: y for x, y in records.items() if not y.purls or y.run_exports is None}
     said = dict(extra_records or {})
     for subdir in folders_of(silent):
-        said |= _readable_records(folder, subdir)
+        said |= readable_records(folder, subdir)
     filled = {
         path: fill(record, said[path], ("run_exports",))._replace(
             purls=record.purls or said[path].purls or record.purls
@@ -304,11 +304,11 @@ def lost_artifacts(folder: Path, channel: Channel) -> tuple[PurePosixPath, ...]:
     """Name what the present index of a channel names, no lock does, and is gone from the folder."""
     known = channel.there.keys() | {each.path for each in channel.artifacts}
     subdirs = (each.parent for each in channel.index_files if each.name == REPODATA)
-    named = (path for each in subdirs for path in _readable_records(folder, each))
+    named = (path for each in subdirs for path in readable_records(folder, each))
     return tuple(x for x in named if x not in known and not os.path.lexists(folder / x))
 
 
-def _readable_records(folder: Path, subdir: PurePosixPath) -> dict[PurePosixPath, Record]:
+def readable_records(folder: Path, subdir: PurePosixPath) -> dict[PurePosixPath, Record]:
     """Read the records of a repodata.json; none where it cannot be read: of damage others tell."""
     with contextlib.suppress(OSError, MirrorError):
         data = read_regular(folder / subdir / REPODATA, LARGEST)
@@ -330,7 +330,7 @@ def _present_records(
         records = {**parsed_repodata(data, str(subdir / REPODATA)).records}
     except FileNotFoundError:
         if not (folder / subdir / REPODATA_ZST).exists():  # there is no index yet, or any more
-            return _readable_records(newest_tree(folder), subdir)
+            return readable_records(newest_tree(folder), subdir)
         damage = index_problem(str(subdir / REPODATA), "is missing")
     except OSError as error:  # what it says must not be lost only because it cannot be read now
         raise cannot_read(error, folder) from None

@@ -7,6 +7,7 @@ changed, it is another proof. Losing them costs time alone.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import platform
@@ -23,7 +24,7 @@ from scripts.core.errors import MirrorError
 from scripts.core.files import hash_file, write_atomically
 from scripts.core.record import Record
 from scripts.core.report import Json
-from scripts.index.repodata import REPODATA, parsed_repodata
+from scripts.index.file_classes import readable_records
 from scripts.verify.findings import (
     EnvironmentPlatform,
     Level,
@@ -44,6 +45,12 @@ class Proof:
     """What a consumer has to do beside the documented command."""
 
 
+def _sha256(file: Path) -> str | None:
+    with contextlib.suppress(OSError):
+        return hash_file(file, "sha256")
+    return None
+
+
 class Proofs:
     """The proofs of one mirror, by their keys. Not for use from several processes at once."""
 
@@ -52,8 +59,7 @@ class Proofs:
         self._file = file
         self._now = datetime.now(UTC)
         self._known: dict[str, Proof] = {}
-        self._rows: dict[PurePosixPath, Mapping[str, Record]] = {}
-        self._digests: dict[PurePosixPath, str | None] = {}
+        self._rows, self._sha256 = functools.cache(readable_records), functools.cache(_sha256)
         if file is None:
             return
         self._tool = _tool_digest()
@@ -147,25 +153,13 @@ class Proofs:
 
     def row(self, folder: Path, path: PurePosixPath) -> Record | None:
         """Return the row that the present repodata.json has of an artifact."""
-        file = path.parent / REPODATA
-        if file not in self._rows:
-            self._rows[file] = {}
-            with contextlib.suppress(OSError, MirrorError):  # the level `index` says it
-                data = (folder / file).read_bytes()
-                self._rows[file] = parsed_repodata(data, str(file)).records
-        return self._rows[file].get(path.name)
+        return self._rows(folder, path.parent).get(path)
 
     def digests(
         self, folder: Path, files: Iterable[PurePosixPath]
     ) -> tuple[tuple[PurePosixPath, str | None], ...]:
         """Return the sha256 of files of the channel, None of one that cannot be read."""
-        wanted = sorted(files)
-        for each in wanted:
-            if each not in self._digests:
-                self._digests[each] = None
-                with contextlib.suppress(OSError):
-                    self._digests[each] = hash_file(folder / each, "sha256")
-        return tuple((each, self._digests[each]) for each in wanted)
+        return tuple((each, self._sha256(folder / each)) for each in sorted(files))
 
 
 NO_PROOFS: Final = Proofs()
