@@ -6,10 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from scripts.channel.folders import refuse_no_folder
 from scripts.core.command import add_words_option, parse_path, run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.errors import usage_error
-from scripts.core.files import is_dir
 from scripts.core.report import Report
 from scripts.doctor.mirror import MirrorLocation, find_mirror
 from scripts.doctor.stage import ConfiguredClient, doctor
@@ -53,12 +52,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
 def _own_mirror(options: argparse.Namespace) -> MirrorLocation:
     """Return the channel folder of the workspace; only here is one needed."""
     workspace = workspace_from(options)
-    if not is_dir(workspace.place.folder):
-        raise usage_error(
-            workspace.settings.channel_dir,
-            "there is no such channel folder",
-            help="pixi run mirror, or name another mirror: --mirror PLACE",
-        )
+    refuse_no_folder(workspace, "pixi run mirror, or name another mirror: --mirror PLACE")
     return find_mirror(str(workspace.place.folder))
 
 

@@ -15,9 +15,10 @@ from typing import Final
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
 from scripts.core.errors import raise_problems, usage_error, usage_problem
-from scripts.core.files import disk_errors, write_atomically
+from scripts.core.files import disk_errors, is_dir, write_atomically
 from scripts.core.report import listed
 from scripts.core.scratch import clear_scratch, open_scratch_file
+from scripts.workspace.workspace import Workspace
 
 _SHOWN: Final = 3  # pairs that a warning names
 
@@ -47,6 +48,13 @@ def write_gitignore(place: ChannelPaths) -> None:
     ignore = place.root.parent / ".gitignore"
     if not ignore.exists():
         write_atomically(ignore, b"*\n")
+
+
+def refuse_no_folder(workspace: Workspace, help: str = "pixi run mirror") -> None:
+    """Raise the error of exit code 2 where there is no channel folder."""
+    if not is_dir(workspace.place.folder):
+        message = "there is no such channel folder"
+        raise usage_error(workspace.settings.channel_dir, message, help=help)
 
 
 def refuse_output_within(place: ChannelPaths, file: Path, reason: str, option: str) -> None:

@@ -12,13 +12,12 @@ from pathlib import Path, PurePosixPath
 from time import perf_counter
 from typing import Final, TypeVar
 
-from scripts.channel.folders import refuse_output_within
+from scripts.channel.folders import refuse_no_folder, refuse_output_within
 from scripts.channel.users import ChannelUsers, read_users_of
 from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
 from scripts.core.command import add_words_option
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
-from scripts.core.files import is_dir
+from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.report import Report, counted
 from scripts.core.scratch import clear_scratch, temporary_folder
 from scripts.index.file_classes import (
@@ -111,12 +110,7 @@ def verify(
     selection is all that is named. Raises the error of exit code 4 where a program asked for is
     missing.
     """
-    if not is_dir(workspace.place.folder):
-        raise usage_error(
-            workspace.settings.channel_dir,
-            "there is no such channel folder",
-            help="pixi run mirror",
-        )
+    refuse_no_folder(workspace)
     users = users or read_users_of(workspace, selection)
     selection = fill_from_index(workspace.place.folder, selection, users.named_by_others())
     _warn_of_tokens(workspace, selection, console)

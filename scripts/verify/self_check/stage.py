@@ -17,12 +17,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from scripts.channel.digest_cache import Fingerprint
+from scripts.channel.folders import refuse_no_folder
 from scripts.channel.inventory import files_below
 from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, Problem, finding_problem, usage_error
-from scripts.core.files import disk_errors, hash_file, is_dir
+from scripts.core.files import disk_errors, hash_file
 from scripts.core.rattler_child import this_subdir
 from scripts.core.report import Report
 from scripts.lock.select import Selection
@@ -111,8 +112,7 @@ def _sizes(workspace: Workspace, selection: Selection) -> dict[Artifact, int]:
     One that is missing or empty is for verify to find.
     """
     folder, subject = workspace.place.folder, workspace.settings.channel_dir
-    if not is_dir(folder):
-        raise usage_error(subject, "there is no such channel folder", help="pixi run mirror")
+    refuse_no_folder(workspace)
     files = {each: folder / each.path for each in selection.artifacts}
     sizes = {each: file.stat().st_size for each, file in files.items() if file.is_file()}
     found = sorted((size, each.path, each) for each, size in sizes.items() if size)
