@@ -163,10 +163,6 @@ class LockFile:
     data: bytes = field(default=b"", repr=False, compare=False)
     is_kept: bool = field(default=False, repr=False, compare=False)
 
-    def packages(self) -> Iterator[LockedPackage]:
-        """Every conda artifact of every environment and platform, each once."""
-        return locked_packages(self.environments)
-
 
 def pypi_rows(environments: Iterable[LockedEnvironment]) -> tuple[PypiRecord, ...]:
     """Return every PyPI row of these, each once."""

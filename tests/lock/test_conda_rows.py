@@ -6,6 +6,7 @@ import pytest
 
 from scripts.core.errors import MirrorError
 from scripts.core.record import Record
+from scripts.lock.model import locked_packages
 from scripts.lock.read import parse_lock
 
 URL = "https://user:hunter2@host/c/linux-64/a-1-0.conda"
@@ -18,7 +19,7 @@ def record(*lines: str) -> Record:
         "version: 6\nenvironments:\n  default:\n    channels: []\n    packages:\n"
         f"      linux-64:\n      - conda: {URL}\npackages:\n- conda: {URL}\n{fields}"
     )
-    (package,) = parse_lock(text, "pixi.lock").packages()
+    (package,) = locked_packages(parse_lock(text, "pixi.lock").environments)
     return package.record
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from scripts.core.child_process import quoted
 from scripts.core.errors import ExitCode, MirrorError
+from scripts.lock.model import locked_packages
 from scripts.lock.read import parse_lock, read_lock
 
 SHA = "a" * 64
@@ -32,7 +33,7 @@ help: git checkout --ours pixi.lock && pixi lock (in a rebase: --theirs)"""
 
 
 def test_the_lock_that_the_others_are_made_from_reads() -> None:
-    [package] = parse_lock(GOOD, "pixi.lock").packages()
+    [package] = locked_packages(parse_lock(GOOD, "pixi.lock").environments)
     assert str(package.file_name) == "zlib-1.3-h1_0.conda"
 
 

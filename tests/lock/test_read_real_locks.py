@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.record import PypiRecord
-from scripts.lock.model import LockedPackage, PlatformPackages
+from scripts.lock.model import LockedPackage, PlatformPackages, locked_packages
 from scripts.lock.read import read_lock
 from scripts.workspace.settings import IncompleteKind
 
@@ -204,7 +204,7 @@ def test_subdir_and_channel_are_where_the_artifact_lies(path: Path) -> None:
 
 
 def packages(path: Path) -> Iterator[LockedPackage]:
-    return read_lock(path).packages()
+    return locked_packages(read_lock(path).environments)
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
@@ -233,7 +233,7 @@ def test_build_and_host_packages_of_source_packages_are_read() -> None:
     }
     # Every archive that the lock lists serves somewhere: none is lost.
     listed = {line[9:] for line in read_text().splitlines() if line.startswith("- conda: ")}
-    assert {package.url for package in lock.packages()} == listed
+    assert {package.url for package in locked_packages(lock.environments)} == listed
 
 
 def read_text() -> str:

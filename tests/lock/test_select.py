@@ -20,6 +20,7 @@ from scripts.lock.model import (
     LockFile,
     LockPlatform,
     PlatformPackages,
+    locked_packages,
 )
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection, left_out_lines
@@ -498,7 +499,7 @@ def test_each_real_artifact_has_one_place(path: Path, layout: Layout) -> None:
     every = {artifact.path for artifact in selection.artifacts}
     assert len(every) == len(selection.artifacts)
     locations = {url for artifact in selection.conda_artifacts for url in artifact.urls}
-    assert locations == {package.url for package in made.packages()}
+    assert locations == {package.url for package in locked_packages(made.environments)}
     for artifact in selection.artifacts:
         assert not artifact.path.is_absolute()
         assert ".." not in artifact.path.parts

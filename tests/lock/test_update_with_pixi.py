@@ -15,7 +15,7 @@ from scripts.core.rattler_child import call_rattler
 from scripts.core.report import flattened
 from scripts.keep.diff_locks import diff_locks
 from scripts.keep.diff_text import diff_lines
-from scripts.lock.model import LockFile
+from scripts.lock.model import LockFile, locked_packages
 from scripts.lock.read import read_lock
 from scripts.lock.satisfiability import check_satisfiability
 from scripts.lock.update import plan_update, renew_lock, try_update
@@ -242,7 +242,7 @@ def test_what_gives_a_lock_the_digests_that_it_lacks(made: PixiWorkspace) -> Non
     made.lock()  # the control
     assert "sha256" not in made.lock_text
     run_pixi(pixi(), ("update",), made.root / "pixi.toml")
-    assert all(each.record.sha256 for each in read_lock(lock).packages())
+    assert all(each.record.sha256 for each in locked_packages(read_lock(lock).environments))
 
 
 def test_what_pixi_refuses_is_made_anew_once_it_is_removed(made: PixiWorkspace) -> None:

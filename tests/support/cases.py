@@ -21,7 +21,7 @@ from typing import Final
 
 from scripts.core.channel_url import ANACONDA
 from scripts.core.rattler_child import call_rattler
-from scripts.lock.model import LockedPackage
+from scripts.lock.model import LockedPackage, locked_packages
 from scripts.lock.read import read_lock
 from tests.support.mirrors import Mirror
 from tests.support.packages import TinyPackage, WrittenPackage
@@ -85,7 +85,7 @@ def write_artifacts(lock: Path, upstream: Path) -> dict[str, WrittenPackage]:
     """Write a tiny artifact for each one that the lock names, by URL."""
     return {
         package.url: tiny_package(package).write(upstream_path(upstream, package.url).parents[1])
-        for package in read_lock(lock).packages()
+        for package in locked_packages(read_lock(lock).environments)
     }
 
 
