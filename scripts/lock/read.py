@@ -17,7 +17,7 @@ from scripts.core.channel_url import channel_base_url
 from scripts.core.child_process import quoted
 from scripts.core.errors import usage_error
 from scripts.core.file_name import is_archive_name
-from scripts.core.files import read_text
+from scripts.core.files import exists, read_text
 from scripts.core.record import PypiRecord
 from scripts.core.redact import redact
 from scripts.core.subdir import check_subdir
@@ -71,13 +71,10 @@ def read_lock(path: Path, subject: str | None = None, *, cache: Path | None = No
 
 def read_lock_text(path: Path) -> str:
     """Read the text of a lock file."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        message = "cannot read this lock file: there is no such file"
-        raise usage_error(str(path), message, help=_lock_command(path)) from None
-    except OSError:
-        pass  # reading it says why
+    with contextlib.suppress(OSError):  # reading it says why
+        if not exists(path):
+            message = "cannot read this lock file: there is no such file"
+            raise usage_error(str(path), message, help=_lock_command(path))
     return read_text(path, limit=LARGEST, what="lock file")
 
 
