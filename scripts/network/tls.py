@@ -10,17 +10,17 @@ takes them in its place (crates/pixi_utils/src/reqwest.rs, tls.rs).
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import ssl
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISDIR
 from typing import Any, Final, NamedTuple
 
 from scripts.core.errors import usage_error
+from scripts.core.files import regular_status
 from scripts.network.configuration import PixiConfig, RootCerts
 from scripts.network.errors import lower_first
 
@@ -156,8 +156,7 @@ def _load(context: Any, path: Path, *, only_one: bool = False) -> None:
     OSError where nothing was loaded; ssl.SSLError is one.
     """
     if not path.is_dir():
-        if not S_ISREG(path.stat().st_mode):  # a pipe would be waited for, a device has no end
-            raise OSError(errno.EINVAL, "not a file")
+        regular_status(path)
         context.load_verify_locations(cafile=path)
         return
     is_loaded = False
