@@ -74,10 +74,7 @@ def _size(artifact: Artifact, folder: Path) -> int | None:
 
 def _sum(paths: Iterable[PurePosixPath], sizes: _Sizes) -> dict[str, int]:
     found = [sizes[each] for each in paths]
-    return {
-        "size": sum(each for each in found if each is not None),
-        "of-unknown-size": found.count(None),
-    }
+    return {"size": sum(filter(None, found)), "of-unknown-size": found.count(None)}
 
 
 def _text(row: Mapping[str, Any]) -> str:

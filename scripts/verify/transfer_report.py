@@ -170,8 +170,7 @@ def _mirror(results: Results, workspace: Workspace) -> Iterator[tuple[str, str]]
 def _sum(sizes: Iterable[int | None]) -> str:
     """Write `3 artifacts, 1.2 MB`; old locks do not know every size."""
     every = list(sizes)
-    known = [size for size in every if size is not None]
-    total = size_text(sum(known), len(every) - len(known))
+    total = size_text(sum(filter(None, every)), every.count(None))
     return f"{counted(len(every), 'artifact')}, {total}"
 
 
