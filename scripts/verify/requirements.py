@@ -108,12 +108,8 @@ def _conda_needs(each: PackageSet) -> Iterator[tuple[str, str | None, str]]:
         if root.kind == "requires":
             yield conda_node(spec_name(root.spec)), None, f"{root.who}: {root.text}"
     for package in each.packages.values():
-        who, label, record = (
-            conda_node(package.name),
-            package.file_name.distribution,
-            package.record,
-        )
-        for extra, specs in (("", record.depends), *record.extra_depends):
+        who, label = conda_node(package.name), package.file_name.distribution
+        for extra, specs in (("", package.record.depends), *package.record.extra_depends):
             said = f"{label}[{extra}]" if extra else label
             yield from ((conda_node(spec_name(spec)), who, f"{said}: {spec}") for spec in specs)
 
