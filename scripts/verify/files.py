@@ -97,7 +97,7 @@ def check_files(
         line += f", {len(proven)} of them in earlier runs"
     without = f"the lock has neither sha256 nor md5 of {counted(unhashed, 'artifact')}"
     return dataclasses.replace(
-        level_result(Level.FILES, sorted(problems, key=_subject)),
+        level_result(Level.FILES, sorted(problems, key=lambda each: each[0].subject)),
         proven=oldest_by_place(proven, uses),
         lines=(f"{line}; {unhashed} of them without a hash" if unhashed else line,),
         caveats=(f"files: {without}",) if unhashed else (),
@@ -165,10 +165,6 @@ def _blamed(
     return dataclasses.replace(problem, message=message, help=advice)
 
 
-def _subject(found: tuple[Problem, object]) -> str:
-    return found[0].subject
-
-
 def _read_archive(
     bad_records: dict[PurePosixPath, str],
     allowed: Container[IncompleteKind],
@@ -232,7 +228,7 @@ def check_archives(
             problem = dataclasses.replace(problem, help=advice)
         problems.append((problem, places))
     wrong_records = [f"{path}: {said}" for path, said in sorted(bad_records.items())]
-    result = level_result(Level.ARCHIVES, sorted(problems, key=_subject))
+    result = level_result(Level.ARCHIVES, sorted(problems, key=lambda each: each[0].subject))
     left_alone = (uses.places(each.path) for each in artifacts if str(each.path) in wrong)
     return dataclasses.replace(
         result,
