@@ -107,10 +107,9 @@ class FailedDownload:
     error: DownloadError
 
 
-def make_plan(artifacts: Iterable[Artifact], found: Iterable[CheckedArtifact]) -> Plan:
+def make_plan(artifacts: tuple[Artifact, ...], found: Iterable[CheckedArtifact]) -> Plan:
     """Sort the artifacts into what is there and what is to be downloaded."""
     by_path = {each.path: each for each in found}
-    artifacts = tuple(artifacts)
     right = [each for each in artifacts if by_path[each.path].status is ArtifactStatus.RIGHT]
     there = {each.digest: each.path for each in reversed(right) if each.digest}
     missing: dict[Digest | str, list[Artifact]] = {}

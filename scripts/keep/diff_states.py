@@ -188,11 +188,10 @@ def _limited(workspace: Workspace, lock: MirroredLock, file: LockFile) -> Mirror
     return replace(lock, label=label, file=file, environments=file.environments, entry=entry)
 
 
-def _known(wanted: tuple[str, ...] | None, there: Iterable[str]) -> tuple[str, ...] | None:
+def _known(wanted: tuple[str, ...] | None, there: AbstractSet[str]) -> tuple[str, ...] | None:
     """Leave out what is not there; not where nothing is left, which is an error to be told."""
     if wanted is None:
         return None
-    there = frozenset(there)
     return tuple(each for each in wanted if each in there) or wanted
 
 

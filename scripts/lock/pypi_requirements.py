@@ -80,14 +80,13 @@ def is_met(requirement: Requirement | None, candidates: ByName) -> bool | None:
 
 
 def unmet_requirements(
-    asked: Iterable[PypiRequirement], rows: PlatformPackages, overridden: Collection[str]
+    asked: Collection[PypiRequirement], rows: PlatformPackages, overridden: Collection[str]
 ) -> Iterator[tuple[str, str]]:
     """Yield each that nothing locked on a platform meets, and what there is, for people.
 
     What nobody can decide is passed over: a marker where no Python is locked, the version of a
     package that has none. Of those that are `overridden` the name alone counts.
     """
-    asked = tuple(asked)
     if not asked:  # as of most: `packaging` need not be loaded
         return
     there = find_candidates(rows.pypi, rows.packages)

@@ -139,9 +139,8 @@ def _path(
     return channel_path(f"{above}{shown or subdir}/{file_name}")
 
 
-def paths_of(layout: Layout, environments: Iterable[LockedEnvironment]) -> frozenset[PurePosixPath]:
+def paths_of(layout: Layout, environments: Sequence[LockedEnvironment]) -> frozenset[PurePosixPath]:
     """Return the paths of all mirrored artifacts of these environments."""
-    environments = tuple(environments)
     conda = (path_of(layout, package) for package in locked_packages(environments))
     pypi = (each.path for record in pypi_rows(environments) for each in pypi_artifacts(record))
     return frozenset((*conda, *pypi))
