@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.scratch import open_scratch_file
@@ -22,6 +23,7 @@ CHUNK: Final = 1 << 18  # bytes; large enough that hashing releases the interpre
 # not shared), a sharing or lock violation, a mapped view. No other system sets winerror.
 _IN_USE: Final = frozenset({5, 32, 33, 1224})
 _LONGEST_OF_WINDOWS: Final = 259  # characters of a path
+_LARGEST_JSON: Final = 16 << 20  # bytes; a file that is known has some 80
 _TRY_FOR: Final = 10.0  # seconds; a virus scanner or an indexer lets go sooner
 
 
@@ -104,6 +106,13 @@ def read_regular(path: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
     return data
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON that only saves time; None where it is not there, or damaged."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        return json.loads(read_regular(path, _LARGEST_JSON))
+    return None
 
 
 def holds(file: Path, data: bytes) -> bool:

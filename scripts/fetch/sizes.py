@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeGuard
 
 from scripts.core.artifact import Artifact
 from scripts.core.channel_url import origin
-from scripts.core.files import read_regular, write_atomically
+from scripts.core.files import read_json, write_atomically
 from scripts.fetch.plan import Plan
 from scripts.lock.location import local_path
 from scripts.network.errors import DownloadError
@@ -27,18 +27,15 @@ if TYPE_CHECKING:
 
 LARGEST_UNSIZED: Final = 16 << 30
 """Bytes; where the lock tells no size, a longer body is taken for an endless one."""
-_LARGEST: Final = 16 << 20  # bytes of what is remembered; a file has some 80
 _CONNECT: Final = 5.0  # seconds; nobody waits long for what is good to know
 _ANSWER: Final = 10.0
 
 
 def read_sizes(path: Path) -> dict[str, int]:
     """Read the sizes in bytes, by sha256, that were kept; empty where the file is damaged."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        document = json.loads(read_regular(path, _LARGEST))
-        if isinstance(document, dict):
-            return {key: value for key, value in document.items() if _is_credible(value)}
-    return {}
+    document = read_json(path)
+    rows = document.items() if isinstance(document, dict) else ()
+    return {key: value for key, value in rows if _is_credible(value)}
 
 
 def _is_credible(size: object) -> TypeGuard[int]:

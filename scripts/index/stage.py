@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ from scripts.core.channel_paths import ChannelPaths, is_pypi_path
 from scripts.core.channel_url import PYPI_FOLDER
 from scripts.core.console import Console
 from scripts.core.errors import Problem, raise_problems, usage_problem
-from scripts.core.files import FileStatus, disk_errors, hash_file, write_atomically
+from scripts.core.files import FileStatus, disk_errors, hash_file, read_json, write_atomically
 from scripts.core.record import Record
 from scripts.core.report import Json, Line, Report, counted, named
 from scripts.fetch.archives import check_new_archives
@@ -327,10 +326,8 @@ def _read_stamps(place: ChannelPaths) -> dict[str, str]:
 
     Empty where that is missing or damaged: then all are indexed again.
     """
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        stamps = json.loads(place.index_stamp.read_bytes())
-        return stamps if isinstance(stamps, dict) else {}
-    return {}
+    stamps = read_json(place.index_stamp)
+    return stamps if isinstance(stamps, dict) else {}
 
 
 def _write_stamps(place: ChannelPaths, stamps: Mapping[str, str]) -> None:

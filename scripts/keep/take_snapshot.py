@@ -22,6 +22,7 @@ from scripts.core.errors import MirrorError
 from scripts.core.files import (
     FileStatus,
     is_dir,
+    read_json,
     write_atomically,
 )
 from scripts.core.report import Json, Report, join_reports
@@ -76,7 +77,7 @@ def take_snapshot(
     try:
         state, there = read_channel_state(place), tuple(files_below(place.folder))
         seen, before = _fingerprint(state, there), newest_snapshot(place)
-        if before is not None and _last_seen(place) == [seen, before.id]:
+        if before is not None and read_json(_seen_file(place)) == [seen, before.id]:
             return _report_standing(workspace, before, made_by, locks)
         from scripts.keep.published import read_published, urls_of  # not where nothing has changed
 
@@ -255,12 +256,6 @@ def _fingerprint(state: MirrorState, files: Iterable[tuple[PurePosixPath, FileSt
         row = f"{path}\0{Fingerprint.of(status)}\n"
         digest.update(row.encode(errors="surrogateescape"))
     return digest.hexdigest()
-
-
-def _last_seen(place: ChannelPaths) -> object:
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        return json.loads(_seen_file(place).read_bytes())
-    return None
 
 
 def _note_seen(place: ChannelPaths, seen: str, snapshot: Snapshot) -> None:
