@@ -60,11 +60,7 @@ def ask_for_locks(
             console.note(f"locks: asking for {without_secrets(url)}")
             last = read_kept_lock(workspace.place, url)
             try:
-                found = _fetch(url, last, client, router, policy)
-                if found is not None:
-                    renewed[url] = found
-                elif last is not None:
-                    renewed[url] = replace(last, checked=now())
+                renewed[url] = _fetch(url, last, client, router, policy)
             except DownloadError as error:
                 problems.append(_problem(url, error, again, has_copy=last is not None))
     raise_problems(problems)
@@ -81,14 +77,15 @@ def keep_locks(workspace: Workspace, renewed: Mapping[str, KeptLock]) -> None:
 
 def _fetch(
     url: str, last: KeptLock | None, client: HttpClient, router: Router, policy: RetryPolicy
-) -> KeptLock | None:
-    """Return what there is now; None: it is as it was."""
+) -> KeptLock:
+    """Return what there is now, or the copy where that is still the same."""
     before = None if last is None else Document(data=b"", etag=last.etag)
 
-    def ask(source: str) -> KeptLock | None:
+    def ask(source: str) -> KeptLock:
         found = read_document(source, before, client, router, largest=LARGEST, what="lock file")
         if found is None:
-            return None
+            assert last is not None
+            return replace(last, checked=now())
         return KeptLock(text=_text(decoded(found, LARGEST)), etag=found.etag, checked=now())
 
     return ask_sources(url, ask, router, policy)
