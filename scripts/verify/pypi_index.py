@@ -353,8 +353,7 @@ def _compare_mapping(
         yield data, files
         return
     try:
-        document: Any = json.loads(data)
-        names = dict(document.items())
+        names = dict[str, Any](json.loads(data).items())
     except (ValueError, AttributeError, RecursionError):
         yield _wrong(MAPPING, "is no mapping of conda packages to names on PyPI"), files
         return
