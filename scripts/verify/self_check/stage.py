@@ -22,7 +22,7 @@ from scripts.channel.inventory import files_below
 from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console, Verbosity
-from scripts.core.errors import ExitCode, Problem, finding_problem, usage_error
+from scripts.core.errors import Problem, finding_problem, usage_error
 from scripts.core.files import disk_errors, hash_file
 from scripts.core.rattler_child import this_subdir
 from scripts.core.report import Report
@@ -86,8 +86,7 @@ def self_check(workspace: Workspace, selection: Selection, console: Console) -> 
     paths = sorted(before.keys() | after.keys())
     changed = [str(each) for each in paths if before.get(each) != after.get(each)]
     message = "this file of the channel itself changed during the self-check"
-    code, help_ = ExitCode.FINDINGS, "pixi run verify"
-    problems += [Problem(subject=x, message=message, code=code, help=help_) for x in changed]
+    problems += [finding_problem(x, message, help="pixi run verify") for x in changed]
     return Report(
         lines=tuple(_lines(rows, len(before), is_same=not changed)),
         data={"self-check": rows, "changed": changed},
