@@ -23,7 +23,7 @@ CHUNK: Final = 1 << 18  # bytes; large enough that hashing releases the interpre
 # not shared), a sharing or lock violation, a mapped view. No other system sets winerror.
 _IN_USE: Final = frozenset({5, 32, 33, 1224})
 _LONGEST_OF_WINDOWS: Final = 259  # characters of a path
-_LARGEST_JSON: Final = 16 << 20  # bytes; a file that is known has some 80
+_LARGEST_JSON: Final = 256 << 20  # bytes; what is known of a file has some 100
 _TRY_FOR: Final = 10.0  # seconds; a virus scanner or an indexer lets go sooner
 
 
@@ -186,6 +186,12 @@ def write_atomically(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             part.unlink()
         raise
+
+
+def keep_json(path: Path, value: object) -> None:
+    """Write JSON that only saves time, for `read_json`; where the disk refuses, it is lost."""
+    with contextlib.suppress(OSError, MirrorError):
+        write_atomically(path, json.dumps(value).encode())
 
 
 def write_output(path: Path, data: bytes) -> None:

@@ -7,7 +7,6 @@ files are looked at, and what a server has told is kept, by the file's sha256.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeGuard
 
 from scripts.core.artifact import Artifact
 from scripts.core.channel_url import origin
-from scripts.core.files import read_json, write_atomically
+from scripts.core.files import keep_json, read_json
 from scripts.fetch.plan import Plan
 from scripts.lock.location import local_path
 from scripts.network.errors import DownloadError
@@ -48,8 +47,7 @@ def write_sizes(path: Path, plan: Plan) -> None:
     told = ((each.digest, plan.sizes.get(each.path)) for each in plan.to_download)
     sizes = {digest.hex: size for digest, size in told if digest and size is not None}
     if sizes:
-        with contextlib.suppress(OSError):
-            write_atomically(path, json.dumps(sizes, indent=1, sort_keys=True).encode())
+        keep_json(path, sizes)
 
 
 def local_sizes(artifacts: Sequence[Artifact], root: Path) -> dict[PurePosixPath, int]:

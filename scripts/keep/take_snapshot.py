@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from scripts.channel.digest_cache import Fingerprint
@@ -16,14 +14,13 @@ from scripts.channel.inventory import files_below
 from scripts.channel.removals import now
 from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import MirrorState, read_channel_state
-from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.files import (
     FileStatus,
     is_dir,
+    keep_json,
     read_json,
-    write_atomically,
 )
 from scripts.core.report import Json, Report, join_reports
 from scripts.keep.far_side import remove_receipt
@@ -74,10 +71,11 @@ def take_snapshot(
     newest holds. Without an index none is taken. If the disk refuses, the report has the problem.
     """
     place = workspace.place
+    seen_file = place.cache / "snapshot.json"  # what the channel was like when which one stood
     try:
         state, there = read_channel_state(place), tuple(files_below(place.folder))
         seen, before = _fingerprint(state, there), newest_snapshot(place)
-        if before is not None and read_json(_seen_file(place)) == [seen, before.id]:
+        if before is not None and read_json(seen_file) == [seen, before.id]:
             return _report_standing(workspace, before, made_by, locks)
         from scripts.keep.published import read_published, urls_of  # not where nothing has changed
 
@@ -88,7 +86,7 @@ def take_snapshot(
         files = read_published(place, layout, console, files=there, urls=urls, before=known)
         if restored is None and before is not None and digest_of(files) == before.content_digest:
             mend_tree(place, before, rows_before)
-            _note_seen(place, seen, before)
+            keep_json(seen_file, [seen, before.id])
             return _report_standing(workspace, before, made_by, locks)
         if before is None and not files:
             return Report()
@@ -110,7 +108,7 @@ def take_snapshot(
             console.warn(f"{workspace.settings.channel_dir}: {_NO_LINKS}")
         removed = Report(lines=remove_receipt(place))  # before it: killed, it goes with the next
         write_snapshot(place, snapshot, files)
-        _note_seen(place, seen, snapshot)
+        keep_json(seen_file, [seen, snapshot.id])
         return join_reports(_report(snapshot, before, is_new=True), removed)
     except MirrorError as error:
         return Report(problems=error.problems)
@@ -256,13 +254,3 @@ def _fingerprint(state: MirrorState, files: Iterable[tuple[PurePosixPath, FileSt
         row = f"{path}\0{Fingerprint.of(status)}\n"
         digest.update(row.encode(errors="surrogateescape"))
     return digest.hexdigest()
-
-
-def _note_seen(place: ChannelPaths, seen: str, snapshot: Snapshot) -> None:
-    """Remember what the channel was like when this snapshot stood; losing it costs time alone."""
-    with contextlib.suppress(OSError):
-        write_atomically(_seen_file(place), json.dumps([seen, snapshot.id]).encode())
-
-
-def _seen_file(place: ChannelPaths) -> Path:
-    return place.cache / "snapshot.json"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
 import platform
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -20,8 +19,7 @@ from typing import Final, Self, TypeVar
 
 from scripts.channel.digest_cache import Fingerprint, boot_id
 from scripts.core.artifact import Artifact
-from scripts.core.errors import MirrorError
-from scripts.core.files import hash_file, write_atomically
+from scripts.core.files import hash_file, keep_json, read_json
 from scripts.core.record import Record
 from scripts.core.report import Json
 from scripts.index.file_classes import readable_records
@@ -64,10 +62,8 @@ class Proofs:
             return
         self._tool = _tool_digest()
         # Damaged, or not to be had: then nothing is known.
-        with contextlib.suppress(
-            OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError
-        ):
-            document = json.loads(file.read_bytes())
+        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+            document = read_json(file)
             rows = document["proofs"].items() if document["tool"] == self._tool else ()
             for key, (text, warning) in rows:
                 when = datetime.fromisoformat(text)
@@ -110,10 +106,7 @@ class Proofs:
         if self._file is None:
             return
         proofs = {key: (each.when.isoformat(), each.warning) for key, each in self._known.items()}
-        with contextlib.suppress(OSError, MirrorError):  # a full disk: they are made again
-            write_atomically(
-                self._file, json.dumps({"tool": self._tool, "proofs": proofs}).encode()
-            )
+        keep_json(self._file, {"tool": self._tool, "proofs": proofs})
 
     def prove_places(
         self,
