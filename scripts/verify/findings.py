@@ -150,10 +150,10 @@ class UsageIndex:
     """Which places use an artifact, a subdir or a channel's `noarch`; paths as in Artifact.
 
     So one finding can be blamed on all whom it concerns. It is worked out when somebody first
-    asks: where nothing is wrong, nobody does. `selection` None: nobody uses anything.
+    asks: where nothing is wrong, nobody does.
     """
 
-    def __init__(self, selection: Selection | None) -> None:
+    def __init__(self, selection: Selection) -> None:
         """Take what is mirrored."""
         self._selection = selection
 
@@ -163,8 +163,6 @@ class UsageIndex:
 
     @functools.cached_property
     def _of(self) -> Mapping[PurePosixPath, frozenset[EnvironmentPlatform]]:
-        if self._selection is None:
-            return {}
         layout = self._selection.layout
         found: dict[PurePosixPath, set[EnvironmentPlatform]] = {}
         for _, place, environment, rows in places_of(self._selection):

@@ -24,6 +24,7 @@ from typing import Final
 
 from scripts.channel.folders import free_bytes
 from scripts.core.artifact import Artifact
+from scripts.core.channel_paths import Layout
 from scripts.core.child_process import ask_version, program_error
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, first_details, usage_problem
@@ -390,7 +391,8 @@ def _find_cause(
     conda says `EOF` of a damaged one, and no more.
     """
     artifacts = (*job.artifacts, *job.pypi)
-    files = check_files(folder, artifacts, UsageIndex(None), allow_unhashed=True)
+    nobody = UsageIndex(Selection(layout=Layout.FLAT))
+    files = check_files(folder, artifacts, nobody, allow_unhashed=True)
     if files.environment_problems:
         return files.environment_problems
     is_denied = "Permission denied" in str(problem) and is_noexec()
