@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from scripts.core.files import CHUNK
 from tests.fetch.conftest import Lone
+from tests.support.packages import TinyPackage
 from tests.support.replies import Reply
 from tests.support.upstream import Upstream
 
@@ -68,6 +70,15 @@ def test_taken(lone: Lone, upstream: Upstream, *, label: str, pack: Pack, has_le
     assert placed(lone).read_bytes() == right
     assert len(upstream.requests) == 1
     assert [*(lone.root / ".pixi-mirror").rglob("*.part")] == []
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.ZstdCompressor().compress])
+def test_taken_however_large(lone: Lone, upstream: Upstream, pack: Pack) -> None:
+    lone.written = TinyPackage(name="one", padding=3 * CHUNK).write(upstream.folder / "ch")
+    label = "gzip" if pack is gzip.compress else "zstd"
+    upstream.always("*.conda", labelled(label, pack(right_bytes(lone))))
+    assert lone.fetch(f"{upstream.url}/ch") == (0, "")
+    assert placed(lone).read_bytes() == right_bytes(lone)
 
 
 def sha256(data: bytes) -> str:

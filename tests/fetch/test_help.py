@@ -115,16 +115,25 @@ def answer(kind: str, body: bytes, code: int = 403) -> Reply:
             ),
         ),
         ("text/plain", b"no entry for tok-SECRET", "no entry for ********"),
+        (
+            "text/plain",
+            b"no entry for me of my_tok-SECRETs",
+            "no entry for ******** of my_********s",
+        ),
         ("text/plain", b"x" * 60_000, "x" * 200 + "…"),
     ],
 )
 def test_what_a_server_says_of_a_refusal(
     lone: Lone, upstream: Upstream, *, kind: str, body: bytes, said: str
 ) -> None:
-    """Its own words, without what was sent to it, and no more of them than a line."""
+    """Its own words, without what was sent to it, and no more of them than a line.
+
+    The name that is sent is short: as a part of other words it stays.
+    """
     credentials = Path.home() / ".rattler" / "credentials.json"
     credentials.parent.mkdir()
-    credentials.write_text('{"127.0.0.1": {"BearerToken": "tok-SECRET"}}', encoding="utf-8")
+    sent = {"BasicHTTP": {"username": "me", "password": "tok-SECRET"}}
+    credentials.write_text(json.dumps({"127.0.0.1": sent}), encoding="utf-8")
     upstream.always("*.conda", answer(kind, body))
     url = f"{upstream.url}/ch/{PATH}"
     assert lone.fetch(f"{upstream.url}/ch") == (

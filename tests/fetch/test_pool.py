@@ -15,6 +15,7 @@ import pytest
 import tasks.fetch
 from scripts.channel.part import part_path
 from scripts.core.console import Console
+from scripts.core.errors import ExitCode
 from scripts.core.report import human_size
 from scripts.fetch.stage import fetch
 from scripts.network.content import Body
@@ -22,7 +23,7 @@ from scripts.network.http import HttpClient
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.mirrors import make_mirror
 from tests.support.packages import TinyPackage
-from tests.support.replies import Reply, together
+from tests.support.replies import Reply, dripping, status, together
 from tests.support.template import ROOT
 from tests.support.upstream import Upstream
 
@@ -101,6 +102,7 @@ def test_what_is_there_whole_counts_as_come(
     monkeypatch.setattr("scripts.fetch.progress.time", clock)
     packages = [TinyPackage(name=f"p{number}", padding=number * 100_000) for number in (1, 2)]
     upstream.always("*", Reply(piece=10_000, pause=0.05))
+    upstream.once("*/p2-*", status(503))
     fetched(tmp_path, upstream, packages, "jobs = 1")
     small, large = (each.write(upstream.folder / "ch").size for each in packages)
     line = re.compile(rf"fetch: (.) of 2, ([0-9.]+) k?B of {human_size(small + large)}, .*")
@@ -108,6 +110,7 @@ def test_what_is_there_whole_counts_as_come(
     come = {x: [float(each[2]) * 1000 for each in lines if each[1] == x] for x in "01"}
     assert min(come["1"]) >= max(come["0"])
     assert max(come["1"]) > large + 10_000
+    assert all(each[0].endswith(", 1 tries failed") for each in lines if each[1] == "1")
 
 
 @pytest.mark.parametrize("without", ["", "size"])
@@ -176,3 +179,24 @@ def test_a_machine_that_bears_fewer_says_so_and_nothing_goes_on(
     assert not [each for each in threading.enumerate() if each.name == "download"]
     assert tasks.fetch.main(options) == 0
     assert len(list(tmp_path.glob("local-channel/*/*.conda"))) == COUNT
+
+
+def test_nothing_goes_on_after_an_interrupt(
+    tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control: the run before it, which ends with all that it began."""
+    fetched(tmp_path, upstream, [TinyPackage(name="a", padding=300_000)], "")
+    shutil.rmtree(tmp_path / "local-channel")
+    upstream.always("*", dripping(1000, 0.05))
+    going_on: list[bool] = []
+
+    def monotonic() -> float:
+        going_on.append(any(each.name == "download" for each in threading.enumerate()))
+        if len(going_on) > 8:
+            raise KeyboardInterrupt
+        return 0.0
+
+    monkeypatch.setattr("scripts.fetch.progress.time", SimpleNamespace(monotonic=monotonic))
+    assert tasks.fetch.main(["--manifest-path", str(tmp_path)]) == ExitCode.INTERRUPTED
+    assert going_on[-1]
+    assert not any(each.name == "download" for each in threading.enumerate())
