@@ -268,6 +268,16 @@ def test_a_torn_line_costs_one_hashing(journal: Path, folder: Path) -> None:
         assert believed(journal, folder) == (LIE if whole else SHA256)
 
 
+def test_a_journal_whose_folder_could_not_be_made_is_begun_later(
+    journal: Path, folder: Path
+) -> None:
+    journal.parent.write_bytes(b"")
+    digests = lie(journal, folder)
+    journal.parent.unlink()
+    digests.add(NAME, "sha256", SHA256, (folder / NAME).stat())
+    assert believed(journal, folder) == SHA256
+
+
 def test_the_last_of_several_lines_counts(journal: Path, folder: Path) -> None:
     lie(journal, folder)
     DigestCache(journal).add(NAME, "sha256", SHA256, (folder / NAME).stat())

@@ -285,6 +285,21 @@ def test_a_damaged_page(
     assert "help: its keeper runs `pixi run index`, then `pixi run verify`" in err
 
 
+@pytest.mark.parametrize("data", [b"{", b"{}", b"[]", b"[" * 100_000])
+def test_a_damaged_list_of_projects(
+    pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str], data: bytes
+) -> None:
+    url = _serve(upstream, pypi_world)
+    (upstream.folder / "_pypi" / "index" / "index.v1_json").write_bytes(data)
+    code, _, err = _ask(pypi_world, url, capsys)
+    assert code == 1
+    assert err == (
+        f"doctor: reading the repodata of {url}\n"
+        "error: _pypi/index/index.v1_json: not a list of pixi-mirror\n"
+        "help: its keeper runs `pixi run index`, then `pixi run verify`\n"
+    )
+
+
 def test_secrets_that_pixi_would_send_are_told(
     pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
 ) -> None:

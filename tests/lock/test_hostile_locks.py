@@ -12,6 +12,7 @@ from scripts.lock.model import locked_packages
 from scripts.lock.read import parse_lock, read_lock
 
 SHA = "a" * 64
+TWICE = "{name: osx-64}, {name: osx-64}"
 GOOD = f"""\
 version: 6
 environments:
@@ -103,6 +104,10 @@ def test_unknown_subdir_names_the_nearest() -> None:
         ),
         ("version: 0\n", f"pixi.lock: there is no lock file version 0\n{ANEW}"),
         ("version: 6\nversion: 7\n", "pixi.lock, line 2: the key 'version' is there twice"),
+        (
+            f"version: 7\nenvironments: {{}}\npackages: []\nplatforms: [{TWICE}]\n",
+            "pixi.lock: the platform osx-64 is there twice",
+        ),
         ("version: &v 6\nx: *v\n", "pixi.lock, line 2: an alias; lock files have none"),
         ("version: 6\n---\nversion: 6\n", "pixi.lock, line 3: a second YAML document in one file"),
         ("[" * 10**6, "pixi.lock: nested deeper than 50 levels; no lock file is"),

@@ -678,6 +678,7 @@ def test_a_damaged_state_is_a_sentence(
         ("artifacts", [["../../etc/passwd", "x", "n", None, 1]]),
         ("artifacts", [["/etc/passwd", "x", "n", None, 1]]),
         ("artifacts", [["a", "b", "n", 7, 1]]),
+        ("artifacts", [["a", "b", "n", "sha1:00", 1]]),
         ("artifacts", [["a", "b", "n", None, "1"]]),
         ("artifacts", ["abcde"]),
         ("artifacts", None),
