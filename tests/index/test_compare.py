@@ -103,7 +103,7 @@ def test_groups_of_extra_depends_are_told_apart(
 
 def test_of_what_is_not_complete_only_what_is_said_is_compared() -> None:
     actual = RECORD._replace(license="MIT", timestamp=5, indexed_timestamp=7)
-    said = RECORD._replace(license="BSD", indexed_timestamp=6)
+    said = RECORD._replace(license="BSD", indexed_timestamp=6, attestations_sha256="01" * 32)
 
     def troubles(expected: Record, *, is_complete: bool) -> list[str]:
         pair = ({PATH: expected}, {PATH: actual})
@@ -112,7 +112,9 @@ def test_of_what_is_not_complete_only_what_is_said_is_compared() -> None:
 
     assert troubles(RECORD, is_complete=False) == []
     assert troubles(said, is_complete=False) == ["license"]
-    assert troubles(said, is_complete=True) == ["license", "timestamp", "indexed_timestamp"]
+    assert troubles(said, is_complete=True) == [
+        *("license", "timestamp", "attestations_sha256", "indexed_timestamp")
+    ]
 
 
 def test_no_spec_needs_no_process(monkeypatch: pytest.MonkeyPatch) -> None:

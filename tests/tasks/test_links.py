@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tasks import fetch, index, prune
+from tasks import fetch, index, prune, verify
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
 
 
-def indexed_mirror(folder: Path) -> Mirror:
+def indexed_mirror(folder: Path, subdir: str = "noarch") -> Mirror:
     """Make a mirror of one artifact."""
     mirror = make_mirror(folder / "w")
-    mirror.lock(rows(folder / "upstream", (TinyPackage(name="a"),)))
+    mirror.lock(rows(folder / "upstream", (TinyPackage(name="a", subdir=subdir),)))
     mirror.index()
     return mirror
 
@@ -40,6 +40,24 @@ def test_a_link_in_place_of_a_subdir_is_refused(
         )
     after = {each: each.lstat().st_mtime_ns for each in (outside, *outside.rglob("*"))}
     assert after == before
+
+
+def test_a_link_in_place_of_a_noarch_without_artifacts_is_no_stranger(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every channel has that folder. Control: another link is one."""
+    mirror = indexed_mirror(tmp_path, "linux-64")
+    (mirror.folder / "noarch").rename(tmp_path / "outside")
+    options = ["--manifest-path", str(mirror.root), "-q", "--level", "files", "--strict"]
+    for name, code in ("noarch", 0), ("other", 1):
+        (mirror.folder / name).symlink_to(tmp_path / "outside")
+        capsys.readouterr()
+        assert verify.main(options) == code
+    size = len(str(tmp_path / "outside"))
+    assert capsys.readouterr().err == (
+        "error: other: is untracked: named by no workspace, and by no index ever\n"
+        f"  size  {size} bytes\nhelp: move it out of the channel folder\n"
+    )
 
 
 @pytest.mark.parametrize("name", ["repodata.json", "repodata_shards.msgpack.zst"])
