@@ -268,6 +268,9 @@ def test_what_an_sdist_is_built_with(tmp_path: Path) -> None:
     toml = b'[build-system]\nrequires = ["a", "b>1"]\n'
     file.write_bytes(_sdist({"x-1/PKG-INFO": PKG_INFO, "x-1/pyproject.toml": toml}))
     assert read_distribution(file).build_requires == ("a", "b>1")
+    # What is in no folder at all tells nothing, and is none more.
+    file.write_bytes(_sdist({"x-1/PKG-INFO": PKG_INFO, "/PKG-INFO": b""}))
+    assert read_distribution(file).version == "1"
 
 
 def test_a_source_archive_need_not_say_what_it_is(tmp_path: Path) -> None:
