@@ -12,7 +12,7 @@ import pytest
 
 from scripts.core.errors import ExitCode
 from scripts.core.report import human_size
-from tasks import fetch, mirror, plan, prune
+from tasks import diff, fetch, mirror, plan, prune
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.packages import TinyPackage, WrittenPackage
 from tests.support.replies import Reply, status
@@ -190,6 +190,21 @@ def test_it_changes_no_byte_and_may_ask_nobody(world: World) -> None:
     assert len(world.upstream.requests) == count
 
 
+def test_diff_sums_the_sizes_that_servers_told_and_counts_those_that_none_has(
+    world: World,
+) -> None:
+    earlier, rows = world.root / "earlier.lock", world.pypi
+    no_rows = EnvironmentRows(name="default", platforms=(PlatformRows(name="linux-64"),))
+    write_lock(earlier, (no_rows,))
+    known = sum(each.size for each in world.conda)
+    unasked = world.run(diff, str(earlier), "lock")["to-carry"]
+    assert (unasked["bytes"], unasked["of-unknown-size"]) == (known, len(rows))
+    world.mirror()  # it asks, and keeps what it was told
+    told = world.run(diff, str(earlier), "lock")["to-carry"]
+    known += sum(each.written.size for each in rows)
+    assert (told["bytes"], told["of-unknown-size"]) == (known, 0)
+
+
 def test_what_people_read(world: World) -> None:
     world.lock(GAP)
     out, err = world.plan(code=ExitCode.FINDINGS)
@@ -240,6 +255,8 @@ def test_the_mapping_is_what_somebody_can_approve(world: World, tmp_path: Path) 
     file = tmp_path / "mapping.json"
     out, _ = world.plan("--mapping", str(file))
     assert out.endswith(f"mapping: {file}, 7 URLs\n")
+    assert world.document()["mapping"] is None
+    assert world.document("--mapping", str(file))["mapping"] == str(file)
     document = json.loads(file.read_text("utf-8"))
     jsonschema.validate(document, {**SCHEMA["$defs"]["mapping"], "$defs": SCHEMA["$defs"]})
     assert "secret" not in file.read_text("utf-8")

@@ -493,6 +493,14 @@ def test_a_page_without_a_file_is_found_by_solve(world: PypiWorld) -> None:
     assert world.found("solve") == [(place, UNSOLVED) for place in (LINUX, WINDOWS)]
 
 
+def test_a_wheel_is_solved_by_what_it_says_itself(world: PypiWorld) -> None:
+    lib = _wheel("lib")
+    world.path("lib").write_bytes(dataclasses.replace(lib, requires_dist=("tiny-none",)).data)
+    assert world.found("solve") == [(place, UNSOLVED) for place in PLATFORMS]
+    world.path("lib").write_bytes(lib.data)
+    assert world.found("solve") == []
+
+
 def test_an_sdist_is_solved_by_what_the_lock_says_of_it(world: PypiWorld) -> None:
     """Nobody builds it, nor another version: what the mirror has of that is no archive here."""
     page = world.folder / SDIST_PAGE
