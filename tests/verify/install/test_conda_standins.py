@@ -128,7 +128,12 @@ def test_conda_crashes_when_its_work_is_done(
 
 
 def _with_python(world: World) -> None:
-    """Lock a python, and no pip."""
+    """Lock a python that is asked for, and no pip."""
+    (world.mirror.root / "pixi.toml").write_text(
+        f'[workspace]\nname = "w"\nchannels = ["conda-forge"]\nplatforms = ["{here()}"]\n\n'
+        '[dependencies]\npython = "*"\n\n[environments]\nsmall = []\n',
+        encoding="utf-8",
+    )
     python = TinyPackage(name="python", version="3.13.0", subdir=here())
     row = LockRow(written=python.write(world.folder), channel=CHANNEL)
     world.lock(EnvironmentRows(name="small", platforms=(PlatformRows(name=here(), rows=(row,)),)))
@@ -164,6 +169,8 @@ def test_it_wants_pip_beside_python(
     prefix = "CONDA" if name == "conda" else "MAMBA"
     variable = f"{prefix}_ADD_PIP_AS_PYTHON_DEPENDENCY"
     assert program.call.variables[variable] == "false"
+    # micromamba would add pip to a python that is named, whatever the setting says
+    assert ("python" in program.call.arguments) == (name == "conda")
 
 
 @pytest.mark.parametrize("ending", ["well", "refusing"])
