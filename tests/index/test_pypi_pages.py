@@ -261,6 +261,10 @@ def test_a_page_of_find_links_is_there_whatever_is_from_it(
         page.write_text(f'{page.read_text(encoding="utf-8")}<a href="https://h/x.whl">x</a>')
         assert verify.main(options) == 1
         mirror.index()
+        whole = page.read_text(encoding="utf-8")
+        page.write_text(re.sub("<a .*</a>", "", whole), encoding="utf-8")
+        assert verify.main(options) == has_files
+        mirror.index()
     # Nor is it right while it waits for its removal.
     with_links = lock.read_text(encoding="utf-8")
     lock.write_text(text, encoding="utf-8")
