@@ -64,7 +64,7 @@ class PypiSolve:
     locked: tuple[str, ...] = ()
     """What is to come of it: `name version`."""
     metadata: tuple[PurePosixPath, ...] = ()
-    """Where the METADATA of wheels is, of which uv reads what they require."""
+    """Where the METADATA of wheels is beside them: uv reads it in the wheel, `index` compares."""
     sdists: tuple[PypiRecord, ...] = ()
     """What uv would have to build in order to learn what they require."""
     not_proven: tuple[str, ...] = ()
