@@ -501,6 +501,15 @@ def test_a_wheel_is_solved_by_what_it_says_itself(world: PypiWorld) -> None:
     assert world.found("solve") == []
 
 
+def test_a_link_that_is_escaped_more_than_it_must_be_is_the_same_link(world: PypiWorld) -> None:
+    page = world.folder / "_pypi/index/tiny-local/index.html"
+    _edit(page, r"\+own(?=[^<]*#sha256)", "%2Bown")
+    assert world.found("index") == []
+    # Control: to another name it does not lead.
+    _edit(page, "%2Bown", "%2Bawn")
+    assert [x for x, _ in world.found("index")] == ["index.html"] * 2
+
+
 def test_an_sdist_is_solved_by_what_the_lock_says_of_it(world: PypiWorld) -> None:
     """Nobody builds it, nor another version: what the mirror has of that is no archive here."""
     page = world.folder / SDIST_PAGE
