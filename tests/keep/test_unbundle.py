@@ -331,6 +331,7 @@ def test_a_folder_without_bundle_json_is_no_bundle(channel: Path, tmp_path: Path
         found = refusal(folder, channel)
         assert found.code == 1
         assert found.message == "is no bundle: it has no file bundle.json, which is written last"
+        assert found.help == "carry the whole folder that was made"
 
 
 def test_another_format_says_what_to_do(channel: Path, tmp_path: Path) -> None:
@@ -344,18 +345,71 @@ def test_another_format_says_what_to_do(channel: Path, tmp_path: Path) -> None:
     )
 
 
+KEYS = "format, base, target, carried, volumes, tools, locks, files, removed"
+
+
 @pytest.mark.parametrize(
-    "path",
+    ("change", "said"),
     [
-        *("../x", "/x", "a/../../x", "a//b", "./a", "a/.", "C:/x", "a\\b", "a\0b", "a\nb", "a:b"),
-        *("CON", "a/nul.conda", "aux", "Lpt1.tar.bz2", "com\u00b9", "conin$", "prn .txt"),
-        *("a.", "a ", " a", "x" * 256, "a/" * 600 + "a", "a/" * 64 + "b", "\u202ea", ""),
-        *(".pixi-mirror/x", "a.1f2e3d4c.pixi-mirror.tmp", "\u00e9" * 128, "a?b", "a*b"),
+        (lambda said: said.pop("locks"), f"its keys are not {KEYS}"),
+        (lambda said: said.update(removed={}), "what must be a list is none"),
+        (lambda said: said.update(volumes=[]), "None is no place in this bundle"),
+        (
+            lambda said: said["tools"].update({"x.py": said["tools"]["LABEL.txt"]}),
+            "there is a file",
+        ),
+        (lambda said: said["removed"].append(said["files"][0][0]), "a path is there twice"),
+        (lambda said: said["files"][0].pop(), "a file is not of path, kind, size, sha256, where"),
+        (lambda said: said["carried"].update(files=0), "what is carried, or removed, is not what"),
+        (lambda said: said["target"].update(id=f"{'0' * 8}T{'0' * 6}Z-{'0' * 8}"), "the id of the"),
+        (
+            lambda said: said["target"].pop("layout"),
+            "it must have id, created, layout, content-dig",
+        ),
+        (lambda said: said["files"][0].__setitem__(2, -1), "its size cannot be -1"),
     ],
 )
-def test_names_that_not_every_disk_takes(path: str) -> None:
-    with pytest.raises(ValueError, match=r"is|has|leads"):
-        far.check_name(path)
+def test_what_bundle_json_cannot_say_is_told(
+    channel: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    found = refusal(write_bundle(tmp_path / "out", NEW, base=OLD, day=2, change=change), channel)
+    assert (found.code, found.message) == (1, "is damaged or altered")
+    assert found.details[0].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda said: said["target"].update(files=99), "the number of files, or their bytes"),
+        (lambda said: said["removed"].append("linux-64/none.conda"), "linux-64/none.conda"),
+        (lambda said: said["removed"].clear(), "the number of files, or their bytes"),
+    ],
+)
+def test_what_a_bundle_does_not_make_is_told(
+    channel: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    found = refusal(write_bundle(tmp_path / "out", NEW, base=OLD, day=2, change=change), channel)
+    assert (found.code, found.message) == (1, "does not make what it says")
+    assert (found.details[0], found.help) == (said, "on the builder: pixi run bundle OUT --full")
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (("../x", "/x", "a/../../x", "a//b", "./a", "a/."), "leads out of the channel, or is abs"),
+        (("C:/x", "a\\b", "a\0b", "a\nb", "a:b", "\u202ea", "a?b", "a*b"), "has a character that"),
+        (("CON", "a/nul.conda", "aux", "Lpt1.tar.bz2", "com\u00b9", "conin$"), "is reserved"),
+        (("prn .txt", ".pixi-mirror/x", "a.1f2e3d4c.pixi-mirror.tmp"), "is reserved"),
+        (("a.", "a ", " a"), "has a space or dot at an end, lost on Windows"),
+        (("x" * 256, "\u00e9" * 128), "is over-long"),
+        (("a/" * 600 + "a", "a/" * 64 + "b", ""), "is no string, is empty, or is over-long"),
+    ],
+)
+def test_names_that_not_every_disk_takes(paths: tuple[str, ...], said: str) -> None:
+    for path in paths:
+        with pytest.raises(ValueError, match=r".") as found:
+            far.check_name(path)
+        assert str(found.value).startswith(f"{path!r:.200} {said}")
 
 
 def test_names_that_every_disk_takes() -> None:
@@ -395,6 +449,9 @@ def test_nothing_is_written_through_a_link(channel: Path, tmp_path: Path) -> Non
     (channel / "osx-64").symlink_to(outside)
     found = refusal(out, channel)
     assert (found.code, found.details) == (2, [str(channel / "osx-64")])
+    message = "is a link, of another kind than it must be, or has a second disk in it"
+    help_ = "put the folder and its .pixi-mirror on one disk, with no links in them"
+    assert (found.message, found.help) == (message, help_)
     (channel / "osx-64").unlink()
     incoming = channel_paths(channel).cache / "incoming"
     incoming.symlink_to(outside)
@@ -465,7 +522,8 @@ def test_an_interrupted_one_is_named(
     assert found.message == (
         f"is between two snapshots: unbundling {snapshot_id(NEW, 2)} was interrupted"
     )
-    assert found.help.startswith(f"unbundle {snapshot_id(NEW, 2)} again")
+    whole_one = "on the builder: pixi run bundle OUT --full"
+    assert found.help == f"unbundle {snapshot_id(NEW, 2)} again, which ends it; or {whole_one}"
     with pytest.raises(far.Refused, match="is between two"):
         far.write_receipt(str(channel))
     copy = tmp_path / "copied" / "channel"
@@ -573,7 +631,14 @@ def test_damage_to_what_stays_is_found_when_all_is_read(channel: Path, tmp_path:
         tmp_path / "delta", {**OLD, "linux-64/z-1.0-0.conda": b"z"}, base=OLD, day=2
     )
     code, out, err = run(delta, channel)
-    assert (code, "damaged: 1, missing: 0\n  linux-64/b-1.0-0.conda\n" in err) == (1, True)
+    assert (code, err) == (
+        1,
+        (
+            f"error: {channel}: is not what it must be; damaged: 1, missing: 0\n"
+            "  linux-64/b-1.0-0.conda\n"
+            f"{FULL_HELP}; unbundled here, it replaces what is wrong\n"
+        ),
+    )
     assert out.startswith("unbundled ")
     assert run(delta, channel)[0] == 1, "said again it is read again"
     state = channel_paths(channel).state
@@ -617,8 +682,16 @@ def test_a_machine_that_does_not_know_the_year_makes_bundles_and_receipts(
 
 
 def test_a_receipt_without_snapshot(tmp_path: Path) -> None:
-    code, _, err = run("--receipt", tmp_path / "channel")
-    assert (code, "holds no snapshot, so that nobody knows what must be in it" in err) == (2, True)
+    channel = tmp_path / "channel"
+    assert run("--receipt", channel) == (
+        2,
+        "",
+        (
+            f"error: {channel}: holds no snapshot, so that nobody knows what must be in it\n"
+            "help: name the folder of a channel; or unbundle a whole bundle first:"
+            " on the builder: pixi run bundle OUT --full\n"
+        ),
+    )
 
 
 @pytest.mark.parametrize("name", ["removals.json", "unbundling.json", "channel.json", "record"])
