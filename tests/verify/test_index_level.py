@@ -8,11 +8,14 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+import msgpack
 import pytest
+import zstandard
 
+from scripts.index.repodata import parse_shard_index, parse_zst, render_shard_index
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows
 from tests.support.mirrors import CHANNEL
 from tests.support.verified import World, elsewhere, here
@@ -122,6 +125,59 @@ def test_a_missing_shard(world: World, capsys: pytest.CaptureFixture[str]) -> No
     shard.unlink()
     assert _errors(world, capsys) == (
         f"error: noarch/shards/{shard.name}: is missing\nhelp: pixi run index\n"
+    )
+
+
+SHARDS_CHANGED: tuple[tuple[dict[str, Any], str | None], ...] = (
+    ({"base_url": "../other/"}, "leads to artifacts at ../other/"),
+    ({"shards_base_url": "https://x.example.org/"}, "leads to shards at https://x.example.org/"),
+    (
+        {"created_at": "2001-01-01T00:00:00Z"},
+        (
+            "created_at is not the newest timestamp of its records\n  expected  NEWEST\n"
+            "  actual    2001-01-01T00:00:00Z"
+        ),
+    ),
+    (
+        {"revisions": {"v3": {"n_packages": 1, "oldest": 1, "newest": 2}}},
+        "has other repodata_revisions than repodata.json",
+    ),
+    ({"base_url": "./", "shards_base_url": "shards"}, None),  # the control
+)
+
+
+@pytest.mark.parametrize(("change", "message"), SHARDS_CHANGED)
+def test_what_the_shard_index_says_of_itself(
+    change: dict[str, Any],
+    message: str | None,
+    world: World,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = "noarch/repodata_shards.msgpack.zst"
+    said = parse_shard_index((world.folder / name).read_bytes(), name)
+    (world.folder / name).write_bytes(render_shard_index(replace(said, **change)))
+    assert world.verify("--level", "index") == (0 if message is None else 1)
+    told = f"error: {name}: {message}\nhelp: pixi run index\n".replace(
+        "NEWEST", f"{said.created_at}"
+    )
+    assert capsys.readouterr().err == ("" if message is None else told)
+
+
+def test_a_shard_that_says_otherwise(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is whole, and what names it knows it: repodata.json alone says otherwise."""
+    (shard,) = (world.folder / "noarch" / "shards").iterdir()
+    document = msgpack.unpackb(parse_zst(shard.read_bytes(), "the shard"))
+    document["packages"][PurePath(LIB).name]["license"] = "X"
+    data = zstandard.compress(msgpack.packb(document))
+    sha256 = hashlib.sha256(data).hexdigest()
+    shard.unlink()
+    shard.with_name(f"{sha256}.msgpack.zst").write_bytes(data)
+    index = world.folder / "noarch" / "repodata_shards.msgpack.zst"
+    said = parse_shard_index(index.read_bytes(), "the index")
+    index.write_bytes(render_shard_index(replace(said, shards={"lib": sha256})))
+    assert _errors(world, capsys) == (
+        f"error: {LIB}: the shards and repodata.json say different things of it\n"
+        "help: pixi run index\n"
     )
 
 
