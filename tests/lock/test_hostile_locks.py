@@ -151,6 +151,38 @@ def test_reference_to_nothing() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{GOOD}- gem: x\n  sha256: a\n", "a package of no known kind\n  keys  gem, sha256"),
+        (
+            GOOD.replace("      - conda:", "      - gem:"),
+            "environment default on linux-64 refers to something of no known kind",
+        ),
+        (
+            GOOD.replace(f"      - conda: {URL}", f"      - conda: {URL}\n        build: other"),
+            (
+                "environment default on linux-64 refers to a variant of a package that is not listed\n"
+                f"  package  {URL}\n{ANEW}"
+            ),
+        ),
+        (
+            GOOD.replace("version: 6", "version: 7\nplatforms:\n- name: osx-64"),
+            "environment default is for linux-64, which `platforms` does not name",
+        ),
+        (
+            (
+                "version: 1\nmetadata: {channels: [], platforms: [linux-64], sources: []}\npackage:\n"
+                "- {name: a, version: '1', manager: gem, platform: linux-64, url: https://x/a.gem}\n"
+            ),
+            "manager of https://x/a.gem is not conda, pip or pypi\n  actual  'gem'",
+        ),
+    ],
+)
+def test_what_no_lock_refers_to(text: str, message: str) -> None:
+    assert refusal(text) == f"pixi.lock: {message}"
+
+
 def test_secrets_stay_out_of_errors() -> None:
     text = GOOD.replace("https://conda", "https://user:hunter2@conda").replace(
         "conda-forge/linux", "t/tok-SECRET/conda-forge/linux"
