@@ -174,6 +174,17 @@ def test_a_file_put_there_since_the_kill_is_untracked(
     assert mirror.waiting() == []
 
 
+def test_a_preview_tells_what_waits_already(tmp_path: Path) -> None:
+    mirror = mirror_that_moved_on(tmp_path)
+    untracked = "untracked, left alone: 1 file: linux-64/mine-1.0-0.conda"
+    assert run(mirror, at_once=False).problems == ()
+    size = human_size(sum((mirror.folder / x).stat().st_size for x in mirror.waiting()))
+    said = f"nothing to prune now: 3 files, {size} wait for their removal"
+    assert run(mirror, dry_run=True, at_once=False).lines == (said, untracked)
+    assert run(mirror).problems == ()
+    assert run(mirror, dry_run=True, at_once=False).lines == ("nothing to prune", untracked)
+
+
 def test_nothing_goes_while_an_artifact_of_the_lock_is_missing(
     tmp_path: Path, any_indexer: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

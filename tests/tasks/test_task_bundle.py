@@ -159,11 +159,18 @@ def test_what_is_refused(
             "help: pixi run mirror, which leaves a snapshot of what is there; then run this again\n"
         )
     assert not out.exists()
-    for options in ((), ("--full", "--since", newest.id), ("--full", "--volume-size", "1GB")):
+    for options, said in (
+        ((), "one of the arguments --full --since --since-receipt is required"),
+        (("--full", "--since", newest.id), "argument --since: not allowed with argument --full"),
+        (("--full", "--volume-size", "1GB"), "--volume-size is of tar files: give --tar, too"),
+        (
+            ("--full", "--volume-size", "much"),
+            "argument --volume-size: 'much' is no size, as 4.7GB",
+        ),
+    ):
         with pytest.raises(SystemExit) as ended:
             run(bundle, mirror, str(out), *options)
-        assert ended.value.code == 2
-    capsys.readouterr()
+        assert (ended.value.code, f"error: {said}" in capsys.readouterr().err) == (2, True)
     shutil.rmtree(place.state / "snapshots")
     assert run(bundle, mirror, str(out), "--full") == 2
     assert capsys.readouterr().err == (
