@@ -176,7 +176,7 @@ def test_a_file_put_there_since_the_kill_is_untracked(
 
 def test_a_preview_tells_what_waits_already(tmp_path: Path) -> None:
     mirror = mirror_that_moved_on(tmp_path)
-    untracked = "untracked, left alone: 1 file: linux-64/mine-1.0-0.conda"
+    untracked = "untracked, left alone: linux-64/mine-1.0-0.conda"
     assert run(mirror, at_once=False).problems == ()
     size = human_size(sum((mirror.folder / x).stat().st_size for x in mirror.waiting()))
     said = f"nothing to prune now: 3 files, {size} wait for their removal"

@@ -162,8 +162,8 @@ def test_reference_to_nothing() -> None:
         (
             GOOD.replace(f"      - conda: {URL}", f"      - conda: {URL}\n        build: other"),
             (
-                "environment default on linux-64 refers to a variant of a package that is not listed\n"
-                f"  package  {URL}\n{ANEW}"
+                "environment default on linux-64 refers to a variant of a package that is not"
+                f" listed\n  package  {URL}\n{ANEW}"
             ),
         ),
         (
@@ -172,8 +172,8 @@ def test_reference_to_nothing() -> None:
         ),
         (
             (
-                "version: 1\nmetadata: {channels: [], platforms: [linux-64], sources: []}\npackage:\n"
-                "- {name: a, version: '1', manager: gem, platform: linux-64, url: https://x/a.gem}\n"
+                "version: 1\nmetadata: {channels: [], platforms: [linux-64], sources: []}\n"
+                "package:\n- {name: a, version: '1', manager: gem, platform: linux-64, url: https://x/a.gem}\n"
             ),
             "manager of https://x/a.gem is not conda, pip or pypi\n  actual  'gem'",
         ),

@@ -159,7 +159,7 @@ def test_what_is_refused(
             "help: pixi run mirror, which leaves a snapshot of what is there; then run this again\n"
         )
     assert not out.exists()
-    for options, said in (
+    for options, fault in (
         ((), "one of the arguments --full --since --since-receipt is required"),
         (("--full", "--since", newest.id), "argument --since: not allowed with argument --full"),
         (("--full", "--volume-size", "1GB"), "--volume-size is of tar files: give --tar, too"),
@@ -170,7 +170,7 @@ def test_what_is_refused(
     ):
         with pytest.raises(SystemExit) as ended:
             run(bundle, mirror, str(out), *options)
-        assert (ended.value.code, f"error: {said}" in capsys.readouterr().err) == (2, True)
+        assert (ended.value.code, f"error: {fault}" in capsys.readouterr().err) == (2, True)
     shutil.rmtree(place.state / "snapshots")
     assert run(bundle, mirror, str(out), "--full") == 2
     assert capsys.readouterr().err == (
