@@ -725,6 +725,12 @@ def test_locked_records_that_no_indexer_could_read(tmp_path: Path, any_indexer: 
         mirror.index()
     assert str(error.value) == no_time
     assert mirror.states() == before
+    (odd,) = rows(tmp_path / "upstream", (TinyPackage(name="v", version="1.0.=x"),))
+    mirror.lock([odd, fine])
+    with pytest.raises(MirrorError) as error:
+        mirror.index()
+    (problem,) = error.value.problems
+    assert problem.message == "the version of its record is '1.0.=x', which is none"
     # Control: without these rows the rest is indexed.
     mirror.lock([replace(a, depends=("Foo",)), replace(b, constrains=()), fine])
     assert mirror.index().lines[0] == "indexed: 3 records in 2 subdirs"
@@ -761,7 +767,10 @@ def test_an_indexer_that_does_nothing_is_not_believed(tmp_path: Path, fake_progr
         "noarch/repodata.json.zst: is missing",
         "noarch/repodata_shards.msgpack.zst: is missing",
     ]
-    assert error.value.problems[0].details == (("indexer", program.identity),)
+    (problem, *_) = error.value.problems
+    assert problem.details == (("indexer", program.identity),)
+    assert problem.help == "nothing was changed in the channel; try another version of the indexer"
+    assert {each.code for each in error.value.problems} == {4}
     assert mirror.states() == before
     assert scratch_of(mirror) == []
 
