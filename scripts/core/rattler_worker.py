@@ -8,6 +8,7 @@ because rattler may crash while the interpreter ends. Works with py-rattler 0.25
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -42,7 +43,11 @@ def normalise(specs: list[str]) -> dict[str, str]:
     """Map each text of `specs` to how rattler writes that MatchSpec; itself where it cannot."""
     from rattler import MatchSpec
 
-    return {x: str(MatchSpec(x)) if refusal(MatchSpec, x) is None else x for x in specs}
+    result = {text: text for text in specs}
+    for text in result:
+        with contextlib.suppress(Exception):  # it raises many kinds; then it is compared as it is
+            result[text] = str(MatchSpec(text))
+    return result
 
 
 def matches(pairs: list[dict[str, Any]]) -> list[bool | None]:
@@ -82,9 +87,10 @@ def requirements(specs: list[str]) -> list[dict[str, Any]]:
 
 
 def _requirement(text: str) -> dict[str, Any]:
-    if (why := refusal(match_spec, text)) is not None:
-        return {"refused": why}
-    spec = match_spec(text)
+    try:
+        spec = match_spec(text)
+    except Exception as error:  # of many kinds; what it says is the answer
+        return {"refused": error_message(error)}
     name, fields = spec.name.normalized, {}
     # The name of a field in a manifest, in the brackets of a MatchSpec, and its value.
     for key, word, value in (
@@ -122,7 +128,10 @@ def rank_versions(versions: list[str]) -> dict[str, int]:
     """
     from rattler import Version
 
-    known = {text: Version(text) for text in versions if refusal(Version, text) is None}
+    known = {}
+    for text in versions:
+        with contextlib.suppress(Exception):  # it raises many kinds
+            known[text] = Version(text)
     ordered = groupby(sorted(known, key=known.__getitem__), key=known.__getitem__)
     return {text: rank for rank, (_, equals) in enumerate(ordered) for text in equals}
 

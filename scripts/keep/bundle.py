@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from stat import S_ISREG
 from typing import IO, Final
@@ -43,7 +42,7 @@ from scripts.core.files import (
     holds,
     write_atomically,
 )
-from scripts.core.report import Report, counted, human_size, listed, named
+from scripts.core.report import Json, Report, counted, human_size, listed, named
 from scripts.core.scratch import clear_scratch, is_scratch
 from scripts.fetch.progress import progress
 from scripts.index.file_classes import is_artifact_path
@@ -68,7 +67,6 @@ from scripts.keep.unbundle import BUNDLE, NAMESPACE, SIGNATURE, SUMS, check_name
 
 _THREADS: Final = 8
 _FAT32: Final = (1 << 32) - 1  # bytes of the largest file
-_UNPUBLISHED: Final = "has no snapshot, which a bundle is made of"
 _MEND: Final = (
     "pixi run mirror, which mends it; where the channel came out of a bundle, unbundle a --full one"
 )
@@ -109,10 +107,14 @@ def bundle(
     `out` cannot take it or a lock holds a secret, of 4 where ssh-keygen is missing or fails.
     """
     if (target := newest_snapshot(place)) is None:
-        raise usage_error(str(place.folder), _UNPUBLISHED, help="pixi run mirror")
+        message = "has no snapshot, which a bundle is made of"
+        raise usage_error(str(place.folder), message, help="pixi run mirror")
     files = read_snapshot_files(place, target)
     _refuse_names(files)
     raise_problems(moved_problems(place, target, files, console))
+    if base is not None and base.content_digest == target.content_digest:
+        line = f"bundle: nothing to carry: the base is what is published now ({target.id})"
+        return Report(lines=(line,), data=_to_json(out, target, base, is_tar=is_tar))
     program = {"unbundle.py": Path(unbundle.__file__).read_bytes()}
     plan = plan_bundle(
         target,
@@ -124,32 +126,45 @@ def bundle(
         other_files=program | (read_lock_files(place, target) if with_locks else {}),
         is_signed=key is not None,
     )
-    write = partial(write_bundle, plan, place.folder, out, console, key=key, dry_run=dry_run)
-    is_there = base is not None and base.content_digest == target.content_digest
-    sizes = () if is_there else write()
+    sizes = write_bundle(plan, place.folder, out, console, key=key, dry_run=dry_run)
     carried = f"{counted(len(plan.carried), 'file')}, {human_size(plan.carried_bytes)}"
     whom = "all of it" if base is None else f"for channels at {base.id}"
     takes = f"{'would take' if dry_run else 'takes'} {sum(sizes)} bytes"
-    lines = (
-        f"bundle: {target.id}, {whom}: {carried}; {len(plan.removed)} removed",
-        f"bundle: {'proven: ' if target.proven else ''}{proven_text(target)}",
-        f"bundle: {out} {takes} in {counted(len(sizes), 'file')}",
-    )
-    nothing = f"bundle: nothing to carry: the base is what is published now ({target.id})"
     return Report(
-        lines=(nothing,) if is_there else lines,
-        data={
-            "out": str(out),
-            "target": target.id,
-            "base": None if base is None else base.id,
-            "content-digest": target.content_digest,
-            "carried": {"files": len(plan.carried), "bytes": plan.carried_bytes},
-            "removed": len(plan.removed),
-            "bytes": sum(sizes),
-            "files": len(sizes),
-            "volumes": [each.path for each in plan.large_files] if is_tar else None,
-        },
+        lines=(
+            f"bundle: {target.id}, {whom}: {carried}; {len(plan.removed)} removed",
+            f"bundle: {'proven: ' if target.proven else ''}{proven_text(target)}",
+            f"bundle: {out} {takes} in {counted(len(sizes), 'file')}",
+        ),
+        data=_to_json(out, target, base, plan, sizes, is_tar=is_tar),
     )
+
+
+def _to_json(
+    out: Path,
+    target: Snapshot,
+    base: Snapshot | None,
+    plan: BundlePlan | None = None,
+    sizes: tuple[int, ...] = (),
+    *,
+    is_tar: bool,
+) -> dict[str, Json]:
+    """Tell what was written; `plan` None: nothing, since the base is the target."""
+    large_files = () if plan is None else plan.large_files
+    return {
+        "out": str(out),
+        "target": target.id,
+        "base": None if base is None else base.id,
+        "content-digest": target.content_digest,
+        "carried": {
+            "files": 0 if plan is None else len(plan.carried),
+            "bytes": 0 if plan is None else plan.carried_bytes,
+        },
+        "removed": 0 if plan is None else len(plan.removed),
+        "bytes": sum(sizes),
+        "files": len(sizes),
+        "volumes": [each.path for each in large_files] if is_tar else None,
+    }
 
 
 @_disk_errors()

@@ -115,10 +115,12 @@ def held_by_trees(
     snapshots = read_snapshots(place)
     held, last = dict[PurePosixPath, int](), None
     kept = trees_to_keep(snapshots, settings, when, coming=coming)
-    named = {x.path for x in (*files.mirrored, *files.retained, *files.others)}.difference(paths)
-    stay = {(x.st_dev, x.st_ino) for x in statuses(place.folder / path for path in named)}
     found = {path: x for path in paths for x in statuses([place.folder / path])}
-    found = {path: x for path, x in found.items() if (x.st_dev, x.st_ino) not in stay}
+    if found:  # else nobody looks at thousands of files
+        named = {x.path for x in (*files.mirrored, *files.retained, *files.others)}
+        there = statuses(place.folder / path for path in named.difference(paths))
+        stay = {(x.st_dev, x.st_ino) for x in there}
+        found = {path: x for path, x in found.items() if (x.st_dev, x.st_ino) not in stay}
     for snapshot in kept:
         for path, status in found.items():
             in_tree = statuses([tree_of(place, snapshot) / path])

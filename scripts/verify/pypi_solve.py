@@ -136,10 +136,9 @@ def pypi_solve_files(job: PypiSolve, folder: Path) -> Iterator[PurePosixPath]:
 
 
 def _projects(folder: Path) -> list[str]:
-    """Return the names of which there may be a page."""
+    """Return the names of all in `index/`: of projects, but for what somebody has put there."""
     with contextlib.suppress(OSError):
-        names = (each.name for each in (folder / INDEX).iterdir())
-        return sorted(filter(is_project_name, names))
+        return sorted(each.name for each in (folder / INDEX).iterdir())
     return []
 
 
@@ -197,7 +196,7 @@ def _configuration(job: PypiSolve, folder: Path) -> str:
     for each in job.sdists:
         python = {"requires-python": each.requires_python} if each.requires_python else {}
         told.append({"name": each.name, "requires-dist": [*each.requires_dist], **python})
-    others = [each for each in _projects(folder) if each not in spared]
+    others = [x for x in _projects(folder) if x not in spared and is_project_name(x)]
     return tomlkit.dumps({"no-build-package": others, "dependency-metadata": told})
 
 
