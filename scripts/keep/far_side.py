@@ -57,10 +57,14 @@ def unbundle(
             say=say,
         )
         problems = _keep_tree(place)
+    placed, waiting, removed = outcome.counts
     return Report(
         data={
-            "changed": outcome.is_changed,
+            "changed": placed is not None,
             "signer": outcome.signer,
+            "placed": placed or 0,
+            "waiting": waiting,
+            "removed": removed,
             "receipt": _receipt_to_json(outcome.receipt),
         },
         problems=problems,

@@ -105,8 +105,9 @@ class Receipt(NamedTuple):
 
 # What the channel must have, as its newest record says: rows by path.
 Snapshot = NamedTuple("Snapshot", [("id", str), ("digest", str), ("rows", "dict[str, Row]")])
-# What a run did: a receipt that is right, whether the channel was changed, who signed or None.
-Outcome = NamedTuple("Outcome", [("receipt", Receipt), ("is_changed", bool), ("signer", Any)])
+# What a run did: a receipt that is right, who signed or None, and how many files were placed
+# (None: the channel held it already), wait for their removal, and are removed.
+Outcome = NamedTuple("Outcome", [("receipt", Receipt), ("signer", Any), ("counts", "list[Any]")])
 
 
 def content_digest(files: "Iterable[tuple[str, int, str]]") -> str:
@@ -383,9 +384,8 @@ def check_files(folder: str, bundle: Bundle, data: bytes) -> None:
     wrong = [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
     wrong += [f"{name} is not of this bundle" for name in sorted(found.keys() - wanted.keys())]
     wrong += [f"{x}: {found[x]}, not {y} bytes" for x, y in wanted.items() if found.get(x, y) != y]
-    if not wrong:
-        small = (*bundle.tools, files[-1])
-        wrong = [f"{x.path}: its sha256" for x in small if not _is_right(join(folder, x.path), x)]
+    small = () if wrong else (*bundle.tools, files[-1])
+    wrong += [f"{x.path}: its sha256" for x in small if not _is_right(join(folder, x.path), x)]
     if wrong:
         raise Refused(FINDINGS, "the bundle", _NOT_WHOLE, _CARRY, wrong)
 
@@ -596,9 +596,9 @@ class _Channel:
                 if last or not isdir(self.state("workspaces")):  # its builder's own, looked at
                     _write(self.state("unbundled.json"), {"id": max(bundle.id, last)})
                 self.check_output_paths([*self.removals()])
-                said = self.let_wait(newest.rows, set(), grace)
+                said, *counts = self.let_wait(newest.rows, set(), grace)
                 self.say(f"the channel holds {newest.id} already: {said}")
-                return Outcome(receipt, is_changed=False, signer=by)
+                return Outcome(receipt, by, [None, *counts])
         elif not is_held:
             self.refuse_order(bundle, ids, newest, last)
         base = newest.rows if newest is not None and bundle.base is not None else {}
@@ -622,13 +622,13 @@ class _Channel:
         journal = {"id": bundle.id, "before": newest and newest.id, "added": added}
         _write(self.state("unbundling.json"), journal)
         self.switch(bundle.layout, staged)
-        said = self.let_wait(rows, stale, grace)
+        said, *counts = self.let_wait(rows, stale, grace)
         getattr(os, "sync", lambda: None)()  # what the record says is on the disk before it is said
         _write(self.state("unbundled.json"), {"id": max(bundle.id, last)})
         if newest is None or not is_held:
             newest = self.write_record(bundle, rows, newest)
         self.say(f"unbundled {newest.id}: placed {len(staged)}, {said}")
-        return Outcome(self.read_back(newest), is_changed=True, signer=by)
+        return Outcome(self.read_back(newest), by, [len(staged), *counts])
 
     def write_record(self, bundle: Bundle, rows: "dict[str, Row]", before: Any) -> Snapshot:
         """Write the record of the target, as scripts/keep/snapshots.py does; it never changes."""
@@ -741,8 +741,8 @@ class _Channel:
                 os.utime(file, (max(time.time(), int(last) + 1),) * 2)
             _replace(file, path)
 
-    def let_wait(self, rows: "dict[str, Row]", stale: "set[str]", grace: float) -> str:
-        """List what is no longer named, and remove what has waited for `grace` seconds."""
+    def let_wait(self, rows: "dict[str, Row]", stale: "set[str]", grace: float) -> "list[Any]":
+        """List what is no longer named, remove what has waited for `grace` seconds; tell both."""
         now, was, removed = datetime.now(timezone.utc), self.removals(), 0
         waiting = {x: (*was[x][:3], was[x][3] or now.isoformat()) for x in was.keys() - rows.keys()}
         for path in (x for x in stale - waiting.keys() if _kind(self.of(x)) == "file"):
@@ -763,7 +763,7 @@ class _Channel:
         if waiting != was:
             listed = [dict(zip(_REMOVAL, each)) for each in sorted(waiting.values())]
             _write(self.state("removals.json"), {"removals": listed})
-        return f"waiting for removal {len(waiting)}, removed {removed}"
+        return [f"waiting for removal {len(waiting)}, removed {removed}", len(waiting), removed]
 
     def read_back(self, newest: Snapshot) -> Receipt:
         """Read every file, and write and say the receipt; Refused where one is not right."""

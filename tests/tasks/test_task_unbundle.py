@@ -63,6 +63,7 @@ def test_a_channel_of_a_workspace_follows(
     assert unbundle.main([*of_it, "--json", str(delta)]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["changed"], said["signer"], said["problems"]) == (False, None, [])
+    assert (said["placed"], said["waiting"], said["removed"]) == (0, 0, 0)
     assert said["receipt"]["content-digest"] == digest_of(NEW)
     assert there(tree_of(place, two)) == NEW
     assert receipt.main([*of_it, "--json"]) == 0
@@ -70,8 +71,18 @@ def test_a_channel_of_a_workspace_follows(
     # What was damaged in both a whole bundle mends in both.
     (place.folder / artifact).write_bytes(b"x")
     assert there(tree_of(place, two)) != NEW
-    assert unbundle.main([*of_it, str(write_bundle(tmp_path / "again", NEW, day=2))]) == 0
+    again = str(write_bundle(tmp_path / "again", NEW, day=2))
+    capsys.readouterr()
+    assert unbundle.main([*of_it, "--json", again]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["changed"], said["placed"]) == (True, 2)  # it, and what is a link to it
     assert there(place.folder) == there(tree_of(place, two)) == NEW
+    older = ("--allow-older", "--json", str(full))
+    for grace, waiting in (("1h", len(NEW.keys() - OLD.keys())), ("0s", 0)):
+        assert unbundle.main([*of_it, "--grace", grace, *older]) == 0
+        said = json.loads(capsys.readouterr().out)
+        gone = 0 if waiting else len(NEW.keys() - OLD.keys())
+        assert (said["waiting"], said["removed"]) == (waiting, gone)
 
 
 def test_any_channel_follows_without_workspace(
