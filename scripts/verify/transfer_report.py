@@ -48,7 +48,7 @@ if TYPE_CHECKING:  # where a report is asked for
 
 # Their caveats tell of each place that is not proven, and why.
 _TOLD_BY_PLACE: Final = frozenset({Level.CLOSURE, Level.SOLVE, Level.INSTALL})
-PROVES: Final = {
+_PROVES: Final = {
     "files": "Every locked artifact is there, with the size and sha256 that pixi.lock names (md5"
     " where it has only that). Every byte is read.",
     "archives": "Every locked artifact, of foreign platforms too, can be opened and is the package"
@@ -87,7 +87,7 @@ def write_reports(results: Results, workspace: Workspace, targets: Sequence[Path
         "mirror": list(_mirror(results, workspace)),
         "place_columns": place_columns(results),
         "places": list(_places(results, rows)),
-        "proofs": {level.value: PROVES[level] for level in Level},
+        "proofs": {level.value: _PROVES[level] for level in Level},
         "not_proven": list(_not_proven(results, rows)),
         "licences": ", ".join(f"{name} ({count})" for name, count in licences.most_common()),
     }

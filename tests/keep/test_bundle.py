@@ -339,6 +339,76 @@ def test_the_label_is_one_page(channel: Channel) -> None:
     assert "                  and 22 more, in bundle.json" in render_label(planned).decode()
 
 
+def test_the_label_is_a_page_for_people(channel: Channel) -> None:
+    base = channel.past[0][0]
+    del channel.named[B]
+    target = channel.publish()
+    locks = tuple(
+        SnapshotLock(label=label, lock_sha256=digest, manifest_sha256=None)
+        for label, digest in (("w\x1b", "1" * 64), ("other", None))
+    )
+    for options, rows, signers in (
+        (
+            {"base": None},
+            (
+                "  needs           nothing: all files are in here\n"
+                "  carries         4 files, 5.2 kB\n"
+                "  removes         0 files\n"
+                "  form            a folder: each file is below files/, at its path in the"
+                " channel\n"
+                "  signed          no\n"
+            ),
+            "",
+        ),
+        (
+            {"base": base, "is_tar": True, "is_signed": True},
+            (
+                f"  needs           {base.id}\n"
+                f"  content digest  {base.content_digest}\n"
+                "  carries         1 file, 86 B\n"
+                "  removes         2 files\n"
+                "  form            1 plain tar file volume-001.tar\n"
+                "  signed          bundle.json.sig, namespace pixi-mirror\n"
+            ),
+            "--allowed-signers FILE ",
+        ),
+    ):
+        planned = plan(channel.place, **options)
+        planned = replace(planned, target=replace(target, locks=locks))
+        assert (
+            render_label(planned).decode()
+            == f"""\
+A bundle of pixi-mirror: it brings a conda channel, which pixi, conda and mamba install
+from, to a state that its builder has published. Packages are data: nothing in here has
+to be started to check it.
+
+  channel         {target.id}, published 2026-01-05 12:00 UTC
+                  {target.files} files, {human_size(target.size)}, layout flat
+  content digest  {target.content_digest}
+{rows}  proven          not proven
+  made by         w\\x1b
+  lock sha256     {"1" * 64}
+  made by         other
+  lock sha256     unknown
+
+Check that every byte is here:
+
+    sha256sum -c SHA256SUMS
+
+Bring a channel to it, with Python 3.8 or newer alone, from this folder:
+
+    python -I -S unbundle.py {signers}. /path/of/the/channel
+
+Where you have a copy of unbundle.py already, start that one: it checks this bundle, the
+one in here comes with it. All is checked before anything is changed. A channel that is
+not at what the bundle needs is refused, and stays as it is.
+
+It ends with a receipt, receipt.json and receipt.txt: give one of them to the builder,
+who makes the next bundle by it (`pixi run bundle OUT --since-receipt receipt.json`).
+"""
+        )
+
+
 def _receipt(place: ChannelPaths, name: str, **changed: Any) -> Path:
     snapshot = find_snapshot(place, name)
     receipt = unbundle.Receipt(
