@@ -37,7 +37,8 @@ from tests.support.bundles import (
 from tests.support.mirrors import forbid
 
 PROGRAM = Path(far.__file__)
-FULL_HELP = "help: on the builder: pixi run bundle OUT --full"
+FULL = "on the builder: pixi run bundle OUT --full"
+FULL_HELP = f"help: {FULL}"
 NEXT = {**NEW, "linux-64/c-3.0-0.conda": b"c"}
 FORMS = pytest.mark.parametrize("volumes", [0, 1, 3])
 
@@ -191,32 +192,43 @@ def test_index_files_come_behind_what_they_name(
 
 @FORMS
 @pytest.mark.parametrize(
-    ("given", "days", "message"),
+    ("given", "days", "message", "help_"),
     [
         (
             (OLD, None),
             (1, 1),
             "holds a later snapshot than this bundle's: replayed, or out of order",
+            "to go back: --allow-older; or pixi run rollback ID on the builder, and bundle",
         ),
         (
             (NEW, OLD),
             (2, 1),
             "holds a later snapshot than this bundle's: replayed, or out of order",
+            f"{FULL}; or --since-receipt, with the receipt of this channel",
         ),
         (
             ({**NEXT, "x": b""}, OLD),
             (9, 1),
             "has moved on from the snapshot that this bundle follows",
+            f"{FULL}; or --since-receipt, with the receipt of this channel",
         ),
         (
             ({**NEXT, "x": b""}, {**NEW, "y": b""}),
             (9, 8),
             "never held the snapshot that this bundle follows: one was skipped",
+            f"unbundle those between, in their order; or {FULL}",
         ),
     ],
 )
 def test_what_does_not_follow_is_refused(
-    channel: Path, tmp_path: Path, *, given: Any, days: tuple[int, int], message: str, volumes: int
+    channel: Path,
+    tmp_path: Path,
+    *,
+    given: Any,
+    days: tuple[int, int],
+    message: str,
+    help_: str,
+    volumes: int,
 ) -> None:
     for number, (base, new) in enumerate(((OLD, NEW), (NEW, NEXT)), 2):
         out = write_bundle(tmp_path / str(number), new, base=base, base_day=number - 1, day=number)
@@ -227,11 +239,20 @@ def test_what_does_not_follow_is_refused(
     )
     found = refusal(out, channel)
     assert (found.code, found.subject, found.message) == (1, str(channel), message)
-    assert "pixi run" in found.help
     code, said, err = run(out, channel)
     assert (code, said) == (1, "")
-    assert err.startswith(f"error: {channel}: {message}\n  the bundle is {snapshot_id(files, day)}")
-    assert f"  the channel has {snapshot_id(NEXT, 3)}, content digest {digest_of(NEXT)}\n" in err
+    follows = "" if base is None else f"  it follows {_with_digest(base, base_day)}\n"
+    assert err == (
+        f"error: {channel}: {message}\n"
+        f"  the bundle is {_with_digest(files, day)}\n"
+        f"{follows}"
+        f"  the channel has {_with_digest(NEXT, 3)}\n"
+        f"help: {help_}\n"
+    )
+
+
+def _with_digest(files: dict[str, bytes], day: int) -> str:
+    return f"{snapshot_id(files, day)}, content digest {digest_of(files)}"
 
 
 def test_a_delta_for_a_channel_without_snapshot(tmp_path: Path) -> None:
@@ -315,6 +336,10 @@ def test_a_volume_that_is_not_whole_is_refused(channel: Path, tmp_path: Path) ->
         assert refusal(out, channel).message == (
             "is not whole, or was altered; nothing was changed"
         ), at
+    volume.write_bytes(data[:-1] + b"\1")
+    assert refusal(out, channel).details == [
+        "volume-001.tar has not the size of its files, or another end"
+    ]
     for size in (0, len(data) - 512):
         volume.write_bytes(data[:size])
         assert refusal(out, channel).details == [f"volume-001.tar: {size}, not {len(data)} bytes"]
@@ -334,6 +359,30 @@ def test_a_folder_without_bundle_json_is_no_bundle(channel: Path, tmp_path: Path
         assert found.help == "carry the whole folder that was made"
 
 
+def test_a_bundle_is_no_place_for_a_channel(tmp_path: Path) -> None:
+    out = write_bundle(tmp_path / "out", NEW)
+    for each in (out, out / "files"):
+        found = refusal(out, each)
+        assert (found.code, found.subject) == (2, str(each))
+        assert (found.message, found.help) == ("is in the bundle", "name another folder")
+    assert run(out, tmp_path / "out2")[0] == 0  # a name that begins alike
+
+
+def test_a_record_that_is_not_whole_is_named(channel: Path, tmp_path: Path) -> None:
+    record = channel_paths(channel).snapshots / f"{snapshot_id(OLD, 1)}.jsonl"
+    lines = record.read_bytes().splitlines(keepends=True)
+    for data in (b"".join(lines[:-1]), lines[0].replace(b"content-digest", b"content")):
+        record.write_bytes(data)
+        found = refusal(write_bundle(tmp_path / "out", NEW, base=OLD, day=2), channel)
+        assert (found.code, found.subject, found.message) == (2, str(record), "is damaged")
+        assert found.help == (
+            f"take the newer unbundle.py, or restore it from a backup; else remove it, {FULL}"
+        )
+        assert found.details == [
+            "it has not its content digest" if data.count(b"\n") > 1 else "'content-digest'"
+        ]
+
+
 def test_another_format_says_what_to_do(channel: Path, tmp_path: Path) -> None:
     out = write_bundle(
         tmp_path / "out", NEW, base=OLD, day=2, change=lambda said: said.update(format=2)
@@ -346,6 +395,8 @@ def test_another_format_says_what_to_do(channel: Path, tmp_path: Path) -> None:
 
 
 KEYS = "format, base, target, carried, volumes, tools, locks, files, removed"
+NOT_SO = "what is carried, or removed, is not what it says"
+X = "0" * 64
 
 
 @pytest.mark.parametrize(
@@ -356,15 +407,28 @@ KEYS = "format, base, target, carried, volumes, tools, locks, files, removed"
         (lambda said: said.update(volumes=[]), "None is no place in this bundle"),
         (
             lambda said: said["tools"].update({"x.py": said["tools"]["LABEL.txt"]}),
-            "there is a file",
+            "there is a file that no bundle has",
         ),
+        (
+            lambda said: said.update(volumes=[{"name": "volume-002.tar", "size": 0, "sha256": X}]),
+            "the volumes are not numbered from 1 on",
+        ),
+        (lambda said: said.update(format=True), f"its keys are not {KEYS}"),
         (lambda said: said["removed"].append(said["files"][0][0]), "a path is there twice"),
         (lambda said: said["files"][0].pop(), "a file is not of path, kind, size, sha256, where"),
-        (lambda said: said["carried"].update(files=0), "what is carried, or removed, is not what"),
-        (lambda said: said["target"].update(id=f"{'0' * 8}T{'0' * 6}Z-{'0' * 8}"), "the id of the"),
+        (lambda said: said["carried"].update(files=0), NOT_SO),
+        (lambda said: said["carried"].update(bytes=1), NOT_SO),
+        (lambda said: said.update(base=None), NOT_SO),
+        (
+            lambda said: said["target"].update(id=f"{'0' * 8}T{'0' * 6}Z-{'0' * 8}"),
+            "the id of the target is not of its time and its content",
+        ),
         (
             lambda said: said["target"].pop("layout"),
-            "it must have id, created, layout, content-dig",
+            (
+                "it must have id, created, layout, content-digest, files, artifacts, bytes,"
+                " each once, and nothing else"
+            ),
         ),
         (lambda said: said["files"][0].__setitem__(2, -1), "its size cannot be -1"),
     ],
@@ -374,13 +438,20 @@ def test_what_bundle_json_cannot_say_is_told(
 ) -> None:
     found = refusal(write_bundle(tmp_path / "out", NEW, base=OLD, day=2, change=change), channel)
     assert (found.code, found.message) == (1, "is damaged or altered")
-    assert found.details[0].startswith(said)
+    assert found.details == [said]
+
+
+def _alter_digest(said: dict[str, Any]) -> None:
+    said["target"]["content-digest"] = said["target"]["id"][-8:] + X[8:]
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (_alter_digest, "the content digest"),
         (lambda said: said["target"].update(files=99), "the number of files, or their bytes"),
+        (lambda said: said["target"].update(artifacts=0), "the number of files, or their bytes"),
+        (lambda said: said["target"].update(bytes=0), "the number of files, or their bytes"),
         (lambda said: said["removed"].append("linux-64/none.conda"), "linux-64/none.conda"),
         (lambda said: said["removed"].clear(), "the number of files, or their bytes"),
     ],
@@ -563,7 +634,9 @@ def test_the_receipt(channel: Path, tmp_path: Path) -> None:
     (channel / "linux-64" / "b-1.0-0.conda").unlink()
     delta = write_bundle(tmp_path / "delta", NEW, base=OLD, day=2)
     found = refusal(delta, channel)
-    assert (found.code, found.help) == (1, "on the builder: pixi run bundle OUT --full")
+    message = "is not as its snapshot says: files are missing, or have another size"
+    lost = ["linux-64/b-1.0-0.conda", "noarch/repodata.json"]
+    assert (found.code, found.message, found.details, found.help) == (1, message, lost, FULL)
     assert run(tmp_path / "full", channel)[0] == 0
     assert there(channel) == OLD
     assert len(read_snapshots(channel_paths(channel))) == 1
