@@ -567,6 +567,9 @@ def test_what_cannot_sign(
     assert said.startswith(
         f"{bad}: ssh-keygen could not sign with it (exit code 255)\n  ssh-keygen  "
     )
+    assert said.endswith(
+        "\nhelp: ssh-keygen -t ed25519 -f KEY makes one; ssh-add KEY asks for its passphrase"
+    )
     assert not (out / "bundle.json").exists()
     monkeypatch.setenv("PATH", os.devnull)
     assert _refused(ExitCode.PROGRAM, write_bundle, planned, folder, out, QUIET, key=bad) == (

@@ -145,6 +145,10 @@ def test_it_agrees_with_the_dry_run_and_with_mirror(world: World) -> None:
     after = world.document()
     assert (after["to-download"], after["same-bytes"], after["size"]) == ([], [], 0)
     assert after["there"] == len(fetched["fetched"])
+    first, there, _ = world.plan()[0].splitlines()
+    assert first == "nothing to download into local-channel"
+    size = human_size(after["there-size"])
+    assert there == f"there already: {len(fetched['fetched'])} artifacts, {size}"
     sizes = {each["path"]: each["size"] for each in planned["largest"]}
     assert after["there-size"] == planned["size"] + sizes[
         planned["same-bytes"][0].partition("#")[0]

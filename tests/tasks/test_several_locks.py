@@ -165,6 +165,15 @@ def test_a_rollback_tells_how_to_get_back_each_lock_and_its_manifest(
     for name in ("pixi.lock", "pixi.toml"):
         shutil.copy(several.own / kept / name, theirs / name)
     assert several.task(mirror.main, "--level", "files,index", "-q") == 0
+    own = (several.own / "pixi.lock").read_bytes()
+    for each in (several.own, theirs):  # one file more, and no other package
+        with (each / "pixi.lock").open("ab") as file:
+            file.write(b"# moved\n")
+    assert several.task(rollback.main, first.id) == 0
+    said = capsys.readouterr().out
+    assert "\npixi.lock, ../service/pixi.lock were left as they are: `pixi run mirror`" in said
+    (several.own / "pixi.lock").write_bytes(own)
+    shutil.copy(several.own / kept / "pixi.lock", theirs)
     # Control: nothing has moved, and nothing is said.
     assert several.task(rollback.main, first.id) == 0
     assert "was left as it is" not in capsys.readouterr().out
