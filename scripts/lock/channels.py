@@ -125,7 +125,7 @@ def _row(
 
 def channel_name(channel: str) -> str:
     """Write a channel as people know it: `nvidia/label/cuda-11.8.0`, or a URL without secrets."""
-    return redact(channel_base_url(channel).removeprefix(f"{ANACONDA}/")) if channel else "local"
+    return redact(channel_base_url(channel)).removeprefix(f"{ANACONDA}/") if channel else "local"
 
 
 def _lines(

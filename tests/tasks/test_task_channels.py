@@ -158,14 +158,22 @@ def test_what_is_not_mirrored_shares_nothing(
     )
 
 
-def test_secrets_are_not_shown(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    url = "https://user:word@example.org/t/token-1/nvidia"
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:word@example.org/t/token-1/nvidia", "@example.org/t/********/nvidia"),
+        ("https://conda.anaconda.org/t/token-1/nvidia", " t/********/nvidia"),
+    ],
+)
+def test_secrets_are_not_shown(
+    url: str, shown: str, example: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _edit(example, "pixi.toml", '["nvidia"]', f'["{url}"]')
     _edit(example, "pixi.lock", "https://conda.anaconda.org/nvidia", url)
     for options in ([], ["--json"]):
         assert main(["--manifest-path", str(example), *options]) == 0
         out, err = capsys.readouterr()
-        assert "example.org" in out
+        assert shown in out.replace('"', " ")
         assert "word" not in out + err
         assert "token-1" not in out + err
 
