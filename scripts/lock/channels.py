@@ -118,7 +118,7 @@ def _row(
         for rank in [every.index(served_by)]
         if others
     ]
-    if [key(url) for url in wanted] != [*map(key, locked.channels)]:
+    if [*dict.fromkeys(map(key, wanted))] != [*dict.fromkeys(map(key, locked.channels))]:
         row["solved-with"] = [*map(channel_name, locked.channels)]
     return row
 

@@ -135,7 +135,9 @@ def _compare(
             yield _finding(lock, message)
             continue
         wanted = locked_channels(manifest, environment)
-        keys = [[channel_key(each, root) for each in of] for of in (wanted, there.channels)]
+        # One that is named in two ways, `conda-forge` and its URL, pixi locks twice.
+        sides = ((channel_key(each, root) for each in of) for of in (wanted, there.channels))
+        keys = [list(dict.fromkeys(of)) for of in sides]
         if keys[0] != keys[1]:
             message = "was solved with other channels, or in another order"
             expected, actual = (redact(", ".join(of)) or "none" for of in (wanted, there.channels))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from scripts.core.child_process import quoted
-from tasks import locks
+from tasks import locks, plan
 from tasks.channels import main
 from tests.support.cases import CASES
 from tests.support.pixi import find_pixi
@@ -176,6 +176,36 @@ def test_secrets_are_not_shown(
         assert shown in out.replace('"', " ")
         assert "word" not in out + err
         assert "token-1" not in out + err
+
+
+@pytest.mark.needs_pixi
+def test_a_channel_that_is_named_in_two_ways(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pixi locks it twice, and the lock fits."""
+    text = """
+[workspace]
+name = "w"
+channels = ["https://conda.anaconda.org/conda-forge"]
+platforms = ["linux-64"]
+[feature.a]
+channels = ["conda-forge", "bioconda"]
+[environments]
+a = ["a"]
+"""
+    (tmp_path / "pixi.toml").write_text(text, encoding="utf-8")
+    assert find_pixi(tmp_path / "home").run(tmp_path, "lock").returncode == 0
+    assert (tmp_path / "pixi.lock").read_text(encoding="utf-8").count("org/conda-forge/") == 3
+    assert plan.main(["--manifest-path", str(tmp_path), "--offline"]) == 0
+    assert "plan: using pixi.lock as it is; it fits the manifest\n" in capsys.readouterr().err
+    found = _json(tmp_path, capsys)["a"]
+    assert (found["channels"], found["solved-with"]) == (["conda-forge", "bioconda"], None)
+    # The control: another order is not that of the lock.
+    _edit(tmp_path, "pixi.toml", '"conda-forge", "bioconda"', '"bioconda", "conda-forge"')
+    assert plan.main(["--manifest-path", str(tmp_path), "--offline"]) == 2
+    message = "environment a was solved with other channels, or in another order\n"
+    assert capsys.readouterr().err.startswith(f"error: pixi.lock: {message}")
+    assert _json(tmp_path, capsys)["a"]["solved-with"] == ["conda-forge", "bioconda", "conda-forge"]
 
 
 def test_without_a_lock(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
