@@ -31,6 +31,16 @@ def test_toml_1_1_is_read_too() -> None:
     }
 
 
+def test_toml_that_no_parser_can_nest() -> None:
+    with pytest.raises(MirrorError) as caught:
+        load_toml(f"x = {'[' * 5000}", "pixi.toml")
+    assert str(caught.value) in {
+        "pixi.toml: not TOML: nested too deep",
+        # tomlkit's own words, since it counts
+        "pixi.toml: not TOML: TOML value nested more than 100 levels deep at line 1 col 104",
+    }
+
+
 @pytest.mark.parametrize(
     ("read", "value", "result"),
     [

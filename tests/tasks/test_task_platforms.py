@@ -73,6 +73,16 @@ def test_an_excluded_environment_is_not_warned_of(
     assert capsys.readouterr().err == ""
 
 
+def test_what_the_settings_narrow_is_said(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest.write_bytes(MANIFEST + b'\nplatforms = ["linux-64", "osx-64"]')
+    assert run(manifest) == 0
+    assert capsys.readouterr().out.splitlines()[3:] == [
+        "mirrored of these by the settings: linux-64, osx-64"
+    ]
+
+
 def test_platforms_are_set(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(manifest, "osx-64", "linux-64") == 0
     assert manifest.read_bytes() == MANIFEST.replace(b"  'win-64',", b"  'osx-64',")

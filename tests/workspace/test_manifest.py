@@ -429,6 +429,21 @@ def test_conditions(when: str, condition: str) -> None:
             "pixi.toml: workspace.channels[0].channel is not a string\n  actual  1",
         ),
         (
+            "[workspace]\nchannels = ['']",
+            "pixi.toml: workspace.channels[0].channel is not a channel's name or URL\n  actual  ''",
+        ),
+        (
+            "[workspace]\nplatforms = [3]",
+            "pixi.toml: workspace.platforms is not a list of subdirs and tables\n  actual  [3]",
+        ),
+        (
+            MINIMAL + "[dependencies]\na = { workspace = true }",
+            (
+                "pixi.toml: dependencies.a.workspace is not possible: workspace.dependencies has"
+                " no such package\n  actual  True"
+            ),
+        ),
+        (
             MINIMAL + "[tool.pixi-mirror]\nlayuot = 'flat'",
             (
                 "pixi.toml: no such setting: 'layuot' in [tool.pixi-mirror]\n"
