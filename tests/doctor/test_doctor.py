@@ -239,6 +239,19 @@ def test_a_platform_that_is_not_mirrored(flat: Asker) -> None:
     )
 
 
+def test_a_channel_that_lost_its_noarch(by_channel: Asker) -> None:
+    """Which is no platform that its keeper could add."""
+    by_channel.lock(by_channel.row("hello"), by_channel.row("lib"))
+    shutil.rmtree(by_channel.folder / "conda-forge" / "noarch")
+    assert by_channel.ask()[2].startswith(
+        f"{READING}error: conda-forge/noarch: there is no repodata\n"
+        "  looked for  URL/conda-forge/noarch/repodata.json\n"
+        "  missing     1 artifact\n"
+        "  needed by   default/linux-64\n"
+        "help: its keeper mirrors this lock: `pixi run mirror`\n"
+    )
+
+
 def test_channels_each_in_its_folder(by_channel: Asker) -> None:
     """One line for conda.anaconda.org, one for each other channel; no secret is shown."""
     by_channel.lock(*(by_channel.row(name) for name in ("hello", "lib", "cuda", "odd")))

@@ -117,6 +117,8 @@ def test_all_lines_are_printed(
     _configure(pypi_world, _lines(url))
     code, out, err = _ask(pypi_world, url, capsys)
     assert (code, out.splitlines()[0]) == (0, "yes"), err
+    looked = "its repodata and its pages of PyPI packages alone, no artifact was read"
+    assert f"looked at: {url} (flat); {looked}" in out.splitlines()
     # Control: one line less.
     without = "".join(x for x in _lines(url).splitlines(keepends=True) if "downloads" not in x)
     _configure(pypi_world, without)
