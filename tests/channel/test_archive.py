@@ -118,6 +118,7 @@ def test_a_tar_without_an_end(opened: Opens) -> None:
         (_conda(pkg=PKG[:-105]), "it ends in the middle of a file"),
         (_conda(pkg=b""), "its pkg-a-1.0-0.tar.zst is empty"),
         (_conda(pkg=PKG + b"more"), "Unknown frame descriptor"),
+        (_conda(pkg=PKG + archives.zstd(FILES)[:60]), "its compressed data end too early"),
         (_conda(pkg=archives.zstd(FILES[:3000])), "it ends in the middle of a file"),
         (_conda(pkg=archives.zstd(FILES[:700])), "it ends in the middle of a file"),
         (_conda(pkg=archives.zstd(_flipped(FILES, 5633))), "bad checksum"),

@@ -560,7 +560,11 @@ def test_a_folder_that_cannot_be_read_hides_no_lock(
         for options in ([], ["--locks", "../service/*.lock"]):
             assert several.task(prune.main, "--now", "-q", *options) == 2
             err = capsys.readouterr().err
-            assert f"error: {shut}: cannot look into this folder: Permission denied\n" in err
+            assert err.startswith(
+                f"error: {shut}: cannot look into this folder: Permission denied\n"
+                "help: make it readable (`chmod a+rx FOLDER`), or write `locks` so that it is not"
+                " in\n"
+            )
         patched.setattr(os, "stat", refuse_in(os.stat))
         assert several.task(prune.main, "--now", "-q", "--locks", "../service/pixi.lock") == 2
         assert "cannot read this lock file: Permission denied\n" in capsys.readouterr().err

@@ -414,6 +414,9 @@ def test_what_another_names_and_is_gone_is_told(
 def test_a_moved_workspace_is_taken_over(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     (world.root / "two").rename(world.root / "elsewhere")
     moved = world.workspace("elsewhere")
+    assert run("prune", moved, "--dry-run") == 0
+    taken = f"taken for two, moved here from {world.two.root / 'pixi.toml'}"
+    assert taken in capsys.readouterr().out.splitlines()
     assert run("index", moved, "-q") == 0
     known = [each.manifest for each in read_state(moved.workspace.place).workspaces]
     assert sorted(known) == [moved.root / "pixi.toml", world.one.root / "pixi.toml"]
