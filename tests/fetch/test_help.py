@@ -261,6 +261,7 @@ def test_a_login_in_the_url_is_refused(
         ("URL/t/YOUR_API_TOKEN/ch", "YOUR_API_TOKEN"),
         ("http://{user}:word@HOST/ch", "{user}"),
         ("http://user:****@HOST/ch", "****"),  # as pixi locks a direct URL
+        ("oci://HOST/<TEAM>/ch", "<TEAM>"),  # which rattler's client asks for
     ],
 )
 def test_a_placeholder_in_the_url(

@@ -87,6 +87,7 @@ def test_it_holds_the_tasks_of_a_builder_and_what_they_need(tool: bytes) -> None
     with zipfile.ZipFile(io.BytesIO(tool)) as zipped:
         names = zipped.namelist()
         assert {info.compress_type for info in zipped.infolist()} == {zipfile.ZIP_STORED}
+        assert {info.create_system for info in zipped.infolist()} == {3}  # whose modes count
         assert zipped.getinfo("builder/run").external_attr >> 16 == 0o755
     tasks = {Path(name).stem for name in names if name.startswith("tasks/")}
     assert tasks == {"__init__", *(name.replace("-", "_") for name in TASKS)}
