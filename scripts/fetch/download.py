@@ -24,7 +24,7 @@ from scripts.core.record import Digest
 from scripts.fetch.plan import Downloaded
 from scripts.fetch.sizes import LARGEST_UNSIZED
 from scripts.lock.location import local_path
-from scripts.network.auth import refuse_placeholder
+from scripts.network.auth import refuse_unusable
 from scripts.network.content import (
     SUPPORTED_ENCODINGS,
     Body,
@@ -160,7 +160,7 @@ class Download:
 
     def _by_rattler(self, source: str, part: PartFile) -> Body:
         """Write the part with credentials that only rattler may have, or by its transports."""
-        refuse_placeholder(source)
+        refuse_unusable(source)
         part.restart()
         with self.context.health.body_from(source):
             self.context.router.rattler.download(source, part.path)

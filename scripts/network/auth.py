@@ -147,11 +147,13 @@ def url_for(credential: Credential, url: str) -> str:
     return parts.geturl()
 
 
-def refuse_placeholder(url: str) -> None:
+def refuse_unusable(url: str) -> None:
     """Raise DownloadError for a URL with a placeholder such as `<TOKEN>`, as documentation has it.
 
     pixi writes it to the lock as it is, perhaps encoded, and no server could answer it.
     """
+    if "\\" in urlsplit(url).netloc:  # Python would ask another host than pixi: `http://it\@host`
+        raise DownloadError(ErrorKind.BAD_URL, "its URL has a backslash in its host")
     found = _PLACEHOLDER.search(unquote(urlsplit(url)._replace(query="", fragment="").geturl()))
     if found:
         text = f"its URL has {found[0]} in it, where a token or a name should stand"

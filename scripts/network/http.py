@@ -199,8 +199,6 @@ class HttpClient:
 
     def _send(self, route: Route, headers: Mapping[str, str], method: str) -> requests.Response:
         request = requests.PreparedRequest()
-        if "\\" in urlsplit(route.url).netloc:  # urllib3 would ask another host: `http://it\\@host`
-            raise DownloadError(ErrorKind.BAD_URL, "its URL has a backslash in its host")
         try:
             request.prepare(method, route.url, {**_HEADERS, **headers, **route.headers})
             is_insecure = route.url.lower().startswith(self._insecure)
@@ -344,6 +342,8 @@ def _redirected(url: str, location: str) -> str:
         _ = urlsplit(target).port
     except ValueError:
         raise _redirected_to_no_url() from None
+    if "\\" in urlsplit(target).netloc:
+        raise _redirected_to_no_url()
     if urlsplit(target).scheme not in {"http", "https"}:
         text = f"redirected away from http, to {redact(target)}"
         raise DownloadError(ErrorKind.REDIRECT, text)

@@ -13,7 +13,7 @@ from scripts.core.redact import redact
 from scripts.network.auth import (
     Credential,
     read_credentials,
-    refuse_placeholder,
+    refuse_unusable,
     url_for,
 )
 from scripts.network.configuration import (
@@ -112,9 +112,9 @@ class Router:
     def route(self, url: str) -> Route:
         """Return the first request's route, with the credentials for its host.
 
-        Raises DownloadError for a URL with a placeholder in it: no server could answer rightly.
+        Raises DownloadError for a URL that no server could answer rightly.
         """
-        refuse_placeholder(url)
+        refuse_unusable(url)
         if origin(url) in self._private and (route := self.route_of_index(url)) is not None:
             return route
         return self._route(url, self.credentials.for_url(url))

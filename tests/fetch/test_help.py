@@ -585,17 +585,47 @@ def test_no_tls_where_it_was_expected(lone: Lone, upstream: Upstream) -> None:
     )
 
 
-def test_a_proxy_that_wants_credentials(lone: Lone, upstream: Upstream) -> None:
-    upstream.always("*.conda", status(407))
-    lone.configure(f'[proxy-config]\nhttp = "{upstream.url}"\n')
-    url = f"http://conda.example.org/ch/{PATH}"
-    assert lone.fetch("http://conda.example.org/ch") == (
+@pytest.mark.parametrize(
+    ("scheme", "message", "variable"),
+    [
+        ("http", "HTTP 407 Proxy Authentication Required", "http_proxy"),
+        (
+            "https",
+            "proxy URL: tunnel connection failed: 407 Proxy Authentication Required",
+            "HTTPS_PROXY",
+        ),
+    ],
+)
+def test_a_proxy_that_wants_credentials(
+    lone: Lone, upstream: Upstream, scheme: str, message: str, variable: str
+) -> None:
+    upstream.always("*", status(407))
+    lone.configure(f'[proxy-config]\n{scheme} = "{upstream.url}"\n')
+    channel = f"{scheme}://conda.example.org/ch"
+    assert lone.fetch(channel) == (
         2,
         told(
-            "HTTP 407 Proxy Authentication Required",
-            url,
-            "write `USER:PASSWORD@` in front of the proxy's host, in http_proxy or"
+            message.replace("URL", upstream.url),
+            f"{channel}/{PATH}",
+            f"write `USER:PASSWORD@` in front of the proxy's host, in {variable} or"
             " `[proxy-config]`",
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [("it\\", "it\\"), ("it\\@conda.example.org", "********@conda.example.org")],
+)
+def test_a_backslash_in_the_host(lone: Lone, host: str, shown: str) -> None:
+    """Python sees the host behind the `@`, pixi the one before the backslash; nobody is asked."""
+    assert lone.fetch(f"http://{host}/ch") == (
+        2,
+        told(
+            "its URL has a backslash in its host",
+            f"http://{shown}/ch/{PATH}",
+            "correct the URL where it is written: `channels` (then `pixi lock`), `[mirrors]`,"
+            " --mirror",
         ),
     )
 

@@ -11,7 +11,7 @@ A folder below it is its index.html; or index.v1_json, where there is one and th
 
 The first requests that match get the replies of `once`, one each; then `always` holds; what
 matches nothing is served as it should be. A request with an absolute URL (the server stands in
-for a proxy) is served by its path alone. CONNECT is refused.
+for a proxy) is served by its path alone. CONNECT is refused: with 502, or as it is told.
 """
 
 from __future__ import annotations
@@ -206,9 +206,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_CONNECT(self) -> None:
         headers = {name.lower(): text for name, text in self.headers.items()}
         request = Request(method="CONNECT", target=self.path, path=self.path, headers=headers)
-        self.server.upstream.reply_to(request)
+        code = self.server.upstream.reply_to(request).status or 502
         self.close_connection = True
-        self._send(502, {"Content-Length": "0"}, b"", Reply())
+        self._send(code, {"Content-Length": "0"}, b"", Reply())
 
     def _answer(self, upstream: Upstream) -> None:
         parts = urlsplit(self.path)
