@@ -368,6 +368,21 @@ def test_without_a_digest_a_longer_body_is_refused(world: World) -> None:
     assert_nothing_placed(world)
 
 
+def test_without_a_digest_nothing_tells_what_an_encoding_hides(world: World) -> None:
+    """Of the lock's size it is taken; the control."""
+    world.upstream.always("*.conda", Reply(headers=(("Content-Encoding", "br"),)))
+    unhashed = dataclasses.replace(world.artifact, digest=None, size=None)
+    with pytest.raises(DownloadError) as caught:
+        fetch_one(unhashed, world.place)
+    assert caught.value.kind is ErrorKind.CONTENT_ENCODING
+    assert caught.value.text == (
+        "sent with Content-Encoding br, and the lock has no digest to judge it by"
+    )
+    assert_nothing_placed(world)
+    fetch_one(dataclasses.replace(unhashed, size=world.artifact.size), world.place)
+    assert world.target.stat().st_size == world.artifact.size
+
+
 def test_without_a_digest_two_halves_are_never_joined(world: World) -> None:
     """Nothing could tell that the file was replaced in between."""
     world.upstream.once("*.conda", truncated(100))

@@ -317,6 +317,34 @@ def test_a_keyring_that_is_not_there_is_told(
     ) == 1  # fmt: skip
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
+@pytest.mark.parametrize(
+    ("script", "warning"),
+    [
+        ("exit 1", "keyring has no password of the user that the lock names for INDEX"),
+        ("exec sleep 60", "keyring has not answered within 1 seconds: INDEX"),
+    ],
+)
+def test_a_keyring_that_does_not_help_is_told(
+    script: str,
+    warning: str,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Once for all files; nobody waits here for as long as a person may take."""
+    monkeypatch.setattr("scripts.network.pypi_auth._TIMEOUT", 1.0)
+    one, two = world.write(TinyWheel(name="one")), world.write(TinyWheel(name="two"))
+    world.upstream.authorization = basic("me:word")
+    world.lock(world.row(one, user="me@"), world.row(two, user="me@"))
+    log = keyring(world, monkeypatch, script)
+    world.configure('[pypi-config]\nkeyring-provider = "subprocess"\n')
+    assert world.fetch() == ExitCode.USAGE
+    said = f"warning: {warning}\n".replace("INDEX", f"{world.upstream.url}/simple")
+    assert capsys.readouterr().err.count(said) == 1
+    assert len(log.read_text().splitlines()) == (3 if "exit" in script else 1)
+
+
 def test_netrc_and_mirrors_hold_for_pypi(world: World) -> None:
     written = world.write(TinyWheel(name="one"))
     world.upstream.authorization = basic("me:netrc")

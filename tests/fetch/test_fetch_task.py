@@ -435,6 +435,21 @@ def test_a_pipe_for_an_artifact(world: World, capsys: pytest.CaptureFixture[str]
     )
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="what root cannot read either")
+def test_an_artifact_that_cannot_be_read(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    file = world.root / "noarch" / "p0-1.0-0.conda"
+    file.parent.mkdir()
+    file.symlink_to("/proc/self/mem")
+    channel = f"{world.upstream.url}/ch"
+    world.lock(LockRow(written=world.packages[0], channel=channel, url=file.as_uri()))
+    assert world.fetch() == ExitCode.USAGE
+    assert capsys.readouterr().err.split("free\n")[1] == (
+        f"error: noarch/p0-1.0-0.conda: {file}: Input/output error\n"
+        f"  from  {file.as_uri()}\n"
+        "help: make it readable (`chmod a+r FILE`), then run `pixi run fetch` again\n"
+    )
+
+
 @pytest.mark.skipif(os.name == "nt", reason="ulimit is POSIX")
 def test_a_disk_that_takes_no_more_ends_the_run(world: World) -> None:
     """A limit on the size of files stands in for a full disk: writing fails in the same way."""

@@ -232,22 +232,43 @@ def test_refusals(text: str, status: int | None, kind: ErrorKind) -> None:
     assert "hidden" not in error.text
 
 
+UNSIGNED = "failed to presign the S3 GET request"
+NO_KEYS = "no keys are set that open the bucket b"
+
+
 @pytest.mark.parametrize(
-    ("text", "buckets", "kind"),
+    ("text", "buckets", "kind", "message"),
     [
-        ("failed to presign the S3 GET request", (), ErrorKind.S3_OPTIONS),
-        ("failed to presign the S3 GET request", ("b",), ErrorKind.S3_KEYS),
-        ("HTTP status client error (403 Forbidden)", ("b",), ErrorKind.S3_KEYS),
-        ("HTTP status client error (400 Bad Request)", ("b",), ErrorKind.S3_OPTIONS),
-        ("HTTP status client error (404 Not Found)", ("b",), ErrorKind.GONE),
-        ("HTTP status server error (503 Slow Down)", ("b",), ErrorKind.SERVER_ERROR),
-        ("error sending request", ("b",), ErrorKind.CUT_OFF),
-        ("unsupported authentication method", ("b",), ErrorKind.S3_KEYS),  # before 0.28
+        (UNSIGNED, (), ErrorKind.S3_OPTIONS, "nothing is set for the bucket b"),
+        (UNSIGNED, ("b",), ErrorKind.S3_KEYS, NO_KEYS),
+        ("HTTP status client error (403 Forbidden)", ("b",), ErrorKind.S3_KEYS, NO_KEYS),
+        (
+            "HTTP status client error (400 Bad Request)",
+            ("b",),
+            ErrorKind.S3_OPTIONS,
+            "what is set does not fit the bucket b",
+        ),
+        (
+            "HTTP status client error (404 Not Found)",
+            ("b",),
+            ErrorKind.GONE,
+            "HTTP 404 from the bucket b",
+        ),
+        (
+            "HTTP status server error (503 Slow Down)",
+            ("b",),
+            ErrorKind.SERVER_ERROR,
+            "HTTP 503 from the bucket b",
+        ),
+        ("error sending request", ("b",), ErrorKind.CUT_OFF, "the bucket b could not be asked"),
+        ("unsupported authentication method", ("b",), ErrorKind.S3_KEYS, NO_KEYS),  # before 0.28
     ],
 )
-def test_refusals_of_a_bucket(text: str, buckets: tuple[str, ...], kind: ErrorKind) -> None:
+def test_refusals_of_a_bucket(
+    text: str, buckets: tuple[str, ...], kind: ErrorKind, message: str
+) -> None:
     error = refusal(text, "s3://b/chan/noarch/a-1-0.conda", buckets)
-    assert error.kind is kind
+    assert (error.kind, error.text) == (kind, message)
     assert error.details == (() if "presign" in text else (("said", f"py-rattler: {text}"),))
 
 

@@ -908,7 +908,9 @@ def test_a_remote_lock_is_renewed_by_fetch_and_kept_for_all_else(
     assert several.task(fetch.main) == 0
     (tag,) = asked()
     assert tag is not None
-    assert capsys.readouterr().out == "fetch: nothing to do, 5 artifacts are there\n"
+    out, err = capsys.readouterr()
+    assert out == "fetch: nothing to do, 5 artifacts are there\n"
+    assert err.startswith(f"locks: asking for {several.url}\nlocks: {several.url} as it was on 20")
     # Another one has come.
     (row,) = several.rows(TinyPackage(name="newer", subdir="osx-arm64"))
     several.lock(several.upstream.folder / "git" / "pixi.lock", row, platform="osx-arm64")
