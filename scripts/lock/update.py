@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.core.channel_paths import STATE_FOLDER
-from scripts.core.errors import usage_error
+from scripts.core.errors import first_details, usage_error
 from scripts.core.scratch import scratch_folder
 from scripts.core.typed_values import load_toml
 from scripts.lock.model import LockFile
@@ -31,6 +31,7 @@ from scripts.workspace.workspace import LOCK_NAME, Workspace, read_manifest_text
 _CONFIGURATION: Final = Path(".pixi", "config.toml")
 # Nothing of these goes into a lock.
 _NOT_COPIED: Final = frozenset({".pixi", ".venv", STATE_FOLDER})
+_SHOWN: Final = 5  # files that one error names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +134,10 @@ def workspace_copy(workspace: Workspace, around: Path | None = None) -> Iterator
     with scratch_folder() as folder:
         try:
             copied = _copy_files(workspace, folder, around or workspace.root)
-        except (OSError, shutil.Error) as error:
-            raise usage_error(str(folder), f"cannot copy the workspace here: {error}") from None
+        except OSError as error:  # shutil's has, of each file: where from, where to, why
+            failed = error.args[0] if isinstance(error, shutil.Error) else [(error,)]
+            details = first_details([("because", str(why)) for *_, why in failed], _SHOWN)
+            raise usage_error(str(folder), "cannot copy the workspace here", *details) from None
         yield copied
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from scripts.core.errors import MirrorError
 from scripts.lock.update import workspace_copy
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
@@ -39,3 +41,20 @@ def test_the_mirror_is_not_copied(tmp_path: Path, channel_dir: str) -> None:
             copied = manifest.parent if around is None else manifest.parent.parent
             files = {x.name for x in copied.rglob("*") if x.is_file()}
         assert files == {"pixi.toml", "own-channel.bin", "lib.bin"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+@pytest.mark.parametrize("names", [("lib",), ("lib/other", "lib/pipe")])
+def test_what_cannot_be_copied_is_named(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """Alone, or among the files of a folder."""
+    pipes = [tmp_path / each for each in names]
+    for each in pipes:
+        each.parent.mkdir(exist_ok=True)
+        os.mkfifo(each)
+    (tmp_path / "pixi.toml").write_text(MANIFEST.replace("DIR", "mirror"), encoding="utf-8")
+    workspace = open_workspace(tmp_path / "pixi.toml", SettingOverrides())
+    with pytest.raises(MirrorError) as caught, workspace_copy(workspace):
+        pass
+    (problem,) = caught.value.problems
+    assert problem.message == "cannot copy the workspace here"
+    assert sorted(problem.details) == [("because", f"`{x}` is a named pipe") for x in pipes]
