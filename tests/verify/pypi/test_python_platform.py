@@ -87,16 +87,37 @@ PLATFORMS = (
 )
 
 
-def python(subdir: str, *virtual: tuple[str, str], version: str = "3.11.7") -> PythonPlatform:
-    build = "0_cpython"
+def locked(subdir: str, build: str = "0_cpython") -> LockedPackage:
+    version = "3.11.7"
     record = Record(name="python", version=version, build=build, build_number=0, subdir=subdir)
     file_name = parse_file_name(f"python-{version}-{build}.conda")
     assert file_name is not None
     url = f"https://example.org/{subdir}/{file_name}"
-    package = LockedPackage(url=url, channel=None, file_name=file_name, record=record)
-    found = python_platform([package], subdir, [VirtualPackage(*each) for each in virtual])
+    return LockedPackage(url=url, channel=None, file_name=file_name, record=record)
+
+
+def python(subdir: str, *virtual: tuple[str, str]) -> PythonPlatform:
+    packages = [VirtualPackage(*each) for each in virtual]
+    found = python_platform([locked(subdir)], subdir, packages)
     assert isinstance(found, PythonPlatform)
     return found
+
+
+@pytest.mark.parametrize(
+    ("subdir", "build", "why"),
+    [
+        ("linux-64", None, "no Python is locked there"),
+        ("emscripten-wasm32", "0_cpython", "no wheel names emscripten-wasm32"),
+        (
+            "linux-64",
+            "0_73_pypy",
+            "pixi installs PyPI packages for CPython alone, not python 0_73_pypy",
+        ),
+    ],
+)
+def test_why_there_are_no_markers(subdir: str, build: str | None, why: str) -> None:
+    packages = [] if build is None else [locked(subdir, build=build)]
+    assert python_platform(packages, subdir, ()) == why
 
 
 @pytest.mark.parametrize(
