@@ -268,8 +268,8 @@ def _publish_outdated(
             console.warn(named(_LOST, "artifact", [*map(str, lost)], comes_back))
 
     def read(channel: Channel) -> tuple[Channel, Sequence[IndexedArtifact]]:
-        count = len(channel.artifacts)
-        console.detail(f"{folder.name}/{channel.path}: {count} artifacts of the lock")
+        count = counted(len(channel.artifacts), "artifact")
+        console.detail(f"{folder.name / channel.path}: {count} of the lock")
         tell_lost(lost_artifacts(folder, channel))
         return channel, read_indexed(folder, channel, console, extra_records)
 

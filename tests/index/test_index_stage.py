@@ -25,7 +25,15 @@ from scripts.core.scratch import is_scratch
 from scripts.index import stage
 from scripts.index.indexer import Indexer, find_indexer, run_indexer
 from scripts.index.readback import read_subdir_index
-from tests.support.mirrors import CHANNEL, PY_RATTLER, Mirror, make_mirror, path_with, rows
+from tests.support.mirrors import (
+    CHANNEL,
+    INDEXERS,
+    PY_RATTLER,
+    Mirror,
+    make_mirror,
+    path_with,
+    rows,
+)
 from tests.support.packages import TinyPackage
 from tests.support.template import ROOT
 
@@ -736,7 +744,9 @@ def test_locked_records_that_no_indexer_could_read(tmp_path: Path, any_indexer: 
     assert mirror.index().lines[0] == "indexed: 3 records in 2 subdirs"
 
 
-def test_of_several_channels_none_is_published_where_one_is_refused(tmp_path: Path) -> None:
+def test_of_several_channels_none_is_published_where_one_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Whichever is the first: `bioconda`, `conda-forge`."""
     mirror = make_mirror(tmp_path / "workspace", "by-channel")
     (a,) = rows(tmp_path / "upstream", (A,), OTHERS)
@@ -752,7 +762,12 @@ def test_of_several_channels_none_is_published_where_one_is_refused(tmp_path: Pa
         assert mirror.states() == before
         assert scratch_of(mirror) == []
     mirror.lock([a, b])
+    capsys.readouterr()
     assert mirror.index().lines[0] == "indexed: 2 records in 3 subdirs"
+    assert capsys.readouterr().err.splitlines() == [
+        "local-channel/bioconda: 1 artifact of the lock",
+        "local-channel/conda-forge: 1 artifact of the lock",
+    ]
 
 
 def test_an_indexer_that_does_nothing_is_not_believed(tmp_path: Path, fake_program: Path) -> None:
@@ -773,6 +788,44 @@ def test_an_indexer_that_does_nothing_is_not_believed(tmp_path: Path, fake_progr
     assert {each.code for each in error.value.problems} == {4}
     assert mirror.states() == before
     assert scratch_of(mirror) == []
+
+
+@pytest.mark.needs_rattler_index
+def test_an_indexer_that_finds_more_is_not_believed(tmp_path: Path, fake_program: Path) -> None:
+    """The real one, in a folder where another artifact has appeared."""
+    mirror, more = mirror_of(tmp_path, A), replace(B, timestamp=0).write(tmp_path / "more").path
+    fake_program.write_text(
+        f'#!/bin/sh\nfor last; do :; done\ncp "{more}" "$last/noarch" 2>/dev/null\n'
+        f'exec "{INDEXERS[0]}" "$@"\n',
+        encoding="utf-8",
+    )
+    before = mirror.states()
+    with pytest.raises(MirrorError) as error:
+        mirror.index()
+    assert str(error.value) == (
+        "noarch/b-1.0-0.tar.bz2: has a record in repodata.json, but no place\n"
+        f"  indexer  {find_indexer().identity}\n"
+        "help: nothing was changed in the channel; try another version of the indexer"
+    )
+    assert mirror.states() == before
+
+
+def test_a_record_that_py_rattler_drops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its `purls` look like one and are none, so it reads the artifact, of which a stub is there.
+
+    In words that change with its version.
+    """
+    monkeypatch.setenv("PATH", path_with(PY_RATTLER))
+    mirror = mirror_of(tmp_path, replace(A, depends=()))
+    lock = mirror.root / "pixi.lock"
+    text = lock.read_text(encoding="utf-8")
+    lock.write_text(text.replace("  sha256:", '  purls: ["pkg:pypi/a b@@@?x"]\n  sha256:'))
+    before = mirror.states()
+    with pytest.raises(MirrorError) as error:
+        mirror.index()
+    assert str(error.value).startswith("py-rattler (index): could not index the channel\n  said  ")
+    assert error.value.problems[0].code is ExitCode.PROGRAM
+    assert mirror.states() == before
 
 
 def test_another_indexer_indexes_again(tmp_path: Path, any_indexer: str) -> None:

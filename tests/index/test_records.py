@@ -102,6 +102,8 @@ GOOD: dict[str, Any] = {"name": "a", "version": "1", "build": "0", "build_number
     [
         ({"size": "12"}, "size is not a whole number"),
         ({"size": True}, "size is not a whole number"),
+        ({"size": -1}, "size is -1, which is out of range"),
+        ({"build_number": 1 << 64}, f"build_number is {1 << 64}, which is out of range"),
         ({"timestamp": 1.5}, "timestamp is not a whole number"),
         ({"build_number": "0"}, "build_number is not a whole number"),
         ({"build_number": None}, "it has no build_number"),

@@ -99,6 +99,12 @@ def test_a_zst_that_fills_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch)
     assert parse_zst(zstandard.compress(b"x" * 1000), "z") == b"x" * 1000
 
 
+def test_a_shard_without_packages() -> None:
+    with pytest.raises(DamagedIndexError) as error:
+        parse_shard(packed({"packages.conda": {}}), "s")
+    assert str(error.value) == "s: it has no 'packages'\nhelp: pixi run index"
+
+
 def test_a_shard_has_its_hashes_as_bytes() -> None:
     row = {"name": "a", "version": "1", "build": "0", "build_number": 0, "md5": b"\x01" * 16}
     records = parse_shard(packed({"packages": {}, "packages.conda": {"a-1-0.conda": row}}), "s")

@@ -16,6 +16,7 @@ import pytest
 import zstandard
 
 from scripts.index.repodata import parse_shard_index, parse_zst, render_shard_index
+from tests.support.archives import Member, conda, stored_zip
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows
 from tests.support.mirrors import CHANNEL
 from tests.support.verified import World, elsewhere, here
@@ -96,6 +97,18 @@ def test_zst_of_another_time(world: World, capsys: pytest.CaptureFixture[str]) -
     assert _errors(world, capsys) == (
         f"error: {here()}/repodata.json.zst: has another sha256 than"
         " repodata_shards.msgpack.zst says\n"
+        "help: pixi run index\n"
+    )
+
+
+def test_a_zst_that_nothing_vouches_for(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    old = (world.folder / "noarch" / "repodata.json.zst").read_bytes()
+    (world.folder / here() / "repodata.json.zst").write_bytes(old)
+    (world.folder / here() / "repodata_shards.msgpack.zst").unlink()
+    assert _errors(world, capsys) == (
+        f"error: {here()}/repodata.json.zst: holds another repodata.json than the one here\n"
+        "help: pixi run index\n"
+        f"error: {here()}/repodata_shards.msgpack.zst: is missing\n"
         "help: pixi run index\n"
     )
 
@@ -265,17 +278,25 @@ def test_locks_of_all_ages(version: int, world: World, capsys: pytest.CaptureFix
     )
 
 
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"no zip", "File is not a zip file"),
+        (stored_zip((Member("a", b""),)), "not a .conda artifact"),
+        (conda("hello-1.0-0", (), ()), "there is none"),
+    ],
+)
 def test_an_old_lock_s_artifact_that_cannot_be_read(
-    world: World, capsys: pytest.CaptureFixture[str]
+    data: bytes, reason: str, world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The others are compared all the same."""
     rows = world.rows()
     platform = PlatformRows(name=here(), rows=(rows["hello"], rows["lib"]))
     world.lock(EnvironmentRows(platforms=(platform,)), version=5)
-    (world.folder / HELLO).write_bytes(b"no zip")
+    (world.folder / HELLO).write_bytes(data)
     _edit(world.folder / "noarch" / "repodata.json", lambda document: document["packages"].clear())
     assert _errors(world, capsys) == (
-        f"error: {HELLO}: cannot read its info/index.json: File is not a zip file\n"
+        f"error: {HELLO}: cannot read its info/index.json: {reason}\n"
         "help: pixi run fetch\n"
         + _unlike_zst("noarch")
         + f"error: {LIB}: has no record in repodata.json\nhelp: pixi run index\n"
