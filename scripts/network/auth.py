@@ -148,9 +148,10 @@ def url_for(credential: Credential, url: str) -> str:
 
 
 def refuse_unusable(url: str) -> None:
-    """Raise DownloadError for a URL with a placeholder such as `<TOKEN>`, as documentation has it.
+    """Raise DownloadError for a URL that asks another host, or has a placeholder like `<TOKEN>`.
 
-    pixi writes it to the lock as it is, perhaps encoded, and no server could answer it.
+    pixi writes what documentation has to the lock as it is, perhaps encoded, and no server could
+    answer it.
     """
     if "\\" in urlsplit(url).netloc:  # Python would ask another host than pixi: `http://it\@host`
         raise DownloadError(ErrorKind.BAD_URL, "its URL has a backslash in its host")
