@@ -236,7 +236,8 @@ def index_folder(index: str) -> PurePosixPath | None:
     segments = mirror_path_segments(f"{without_secrets(index)}/index.html")
     if segments is None:
         message = "this index has a path of which not every part can be a folder's name"
-        raise usage_error(redact(index), message)
+        help_ = "write another URL of it in the manifest, then `pixi lock`; or take --no-pypi"
+        raise usage_error(redact(index), message, help=help_)
     return PurePosixPath(*segments[:-1])
 
 

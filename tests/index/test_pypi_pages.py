@@ -687,8 +687,29 @@ def test_two_indexes_in_one_place_are_refused(
         mirror.lock([first, second])
     [problem] = raised.value.problems
     assert problem.message == "would have its pages where those of another index are"
-    assert ("folder", folder) in problem.details
+    assert {problem.subject, problem.details[0][1]} == {f"{one}/", f"{other}/"}
+    assert [name for name, _ in problem.details] == ["other", "folder"]
+    assert problem.details[1][1] == folder
+    assert problem.help == (
+        "write both as one URL in the manifest, then `pixi lock`; or mirror them in two workspaces"
+    )
     assert problem.code is ExitCode.USAGE
+
+
+@pytest.mark.parametrize("name", ["caf\u00e9", "a:b", "aux"])
+def test_an_index_that_no_folder_can_be_named_after(
+    mirror: Mirror, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(MirrorError) as raised:
+        mirror.lock(
+            [row(tmp_path, TinyWheel(name="a"), index=f"https://me:pw@h.org/{name}/simple")]
+        )
+    assert {each.code for each in raised.value.problems} == {ExitCode.USAGE}
+    assert str(raised.value) == (
+        f"https://********@h.org/{name}/simple: this index has a path of which not every part can"
+        " be a folder's name\n"
+        "help: write another URL of it in the manifest, then `pixi lock`; or take --no-pypi"
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from scripts.core.report import human_size
 from scripts.keep import bundle, unbundle
 from scripts.keep.bundle import write_bundle
 from scripts.keep.bundle_plan import LargeFile, parse_volume_size, render_label
-from scripts.keep.bundle_sources import base_by_id, base_by_receipt, secrets_in
+from scripts.keep.bundle_sources import base_by_id, base_by_receipt, read_lock_files, secrets_in
 from scripts.keep.snapshots import SnapshotFile, SnapshotLock, find_snapshot
 from tests.support.histories import QUIET, Channel, contents, plan, write
 
@@ -574,6 +574,14 @@ def test_what_cannot_sign(
     monkeypatch.setenv("PATH", os.devnull)
     assert _refused(ExitCode.PROGRAM, write_bundle, planned, folder, out, QUIET, key=bad) == (
         "ssh-keygen: is not on PATH, and a bundle is signed by it\nhelp: install OpenSSH 8.1"
+    )
+
+
+def test_a_snapshot_that_no_lock_made_has_none_to_carry(channel: Channel) -> None:
+    snapshot, _ = channel.past[0]
+    assert _refused(ExitCode.USAGE, read_lock_files, channel.place, snapshot) == (
+        f"{snapshot.id}: its lock and manifest are not kept here (`unbundle` keeps none)\n"
+        "help: leave --with-locks out: their sha256 are carried all the same"
     )
 
 
