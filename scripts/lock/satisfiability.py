@@ -46,7 +46,7 @@ from scripts.workspace.workspace import Workspace
 
 # What only pixi checks.
 _NOT_CHECKED: Final = (
-    "whether the packages' own dependencies are met, and all are still needed",
+    "whether the packages' dependencies are met, all are needed, and alike in a solve-group",
     "channel-priority, solve-strategy, exclude-newer, constraints; pypi-options but URLs",
     "requirements from source, under a condition, with flags, or on virtual packages",
     "what requirements from PyPI say but name and version, and what cannot be decided of them",

@@ -162,7 +162,7 @@ def test_without_pixi_run_the_lock_must_fit(
     assert not any("not checked" in note for note in notes)
     assert run(made, "--allow-incomplete", "pypi", "--json") == 0
     unchecked = [
-        "whether the packages' own dependencies are met, and all are still needed",
+        "whether the packages' dependencies are met, all are needed, and alike in a solve-group",
         "channel-priority, solve-strategy, exclude-newer, constraints; pypi-options but URLs",
         f"requirements from {', '.join(ASIDE)}, or on virtual packages",
         "what requirements from PyPI say but name and version, and what cannot be decided of them",
