@@ -181,19 +181,22 @@ def _compare_page(
     files: Mapping[PurePosixPath, _File],
 ) -> Iterator[Wrong]:
     """Compare one page with the files that it is to name; what else it names must be there."""
-    concerned = tuple(each.path for each in wanted.values())
+    concerned, wrong = tuple(each.path for each in wanted.values()), list[Wrong]()
     data = _read(folder, path)
     if isinstance(data, Problem):
         yield data, concerned
         return
     try:
         if path.name == PAGE_JSON:  # a list of projects has no files
-            links = json_links(json.loads(data).get("files", ()))
+            document = json.loads(data)
+            links = json_links(document.get("files", ()))
+            wrong += _compare_list(path, document, files)
         else:
             links = html_links(data.decode())
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         yield _wrong(path, f"is no page of an index ({type(error).__name__})"), concerned
         return
+    yield from wrong
     found = {_target(each.url, path): each for each in links}
     if len(found) < len(links):
         yield _wrong(path, "names a file twice"), concerned
@@ -211,6 +214,17 @@ def _compare_page(
             details = zip(("expected", "actual"), map(str, sides), strict=True)
             message = f"has another {what} of {named.path.name}"
             yield _wrong(path, message, *details), (named.path,)
+
+
+def _compare_list(
+    path: PurePosixPath, document: Mapping[str, Any], files: Mapping[PurePosixPath, _File]
+) -> Iterator[Wrong]:
+    """Compare a page with the projects that it is to name: a list, by which `doctor` goes."""
+    if path.parent == INDEX:
+        names = {each.record.name for each in files.values()}
+        for name in sorted(names - {each["name"] for each in document["projects"]}):
+            paths = (each.path for each in files.values() if each.record.name == name)
+            yield _wrong(path, f"does not name {name}"), tuple(paths)
 
 
 def _read(folder: Path, path: PurePosixPath) -> bytes | Problem:
@@ -257,13 +271,18 @@ def _differences(
 
 
 class _Links(HTMLParser):
-    """Gathers the attributes of all links."""
+    """Gathers the attributes of all links.
+
+    What follows a title without an end is text, as it is to uv; to Python from 3.13.6 on.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[dict[str, str | None]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "title":
+            self.set_cdata_mode(tag)
         if tag == "a":
             self.found.append(dict(attrs))
 

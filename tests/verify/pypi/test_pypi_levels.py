@@ -176,6 +176,9 @@ SIMPLE = "_pypi/simple/pypi.example.org/simple/tiny-lib/index.html"
         ),
         (PAGE, "(<a .*</a>)", r"\1\1", "names a file twice"),
         (PAGE, "<a ", "<a data-yanked ", f"has another 'yanked' of {LIB}"),
+        # without that end, uv sees no link
+        (PAGE, "</title>", "</titme>", f"does not name {LIB}"),
+        ("_pypi/index/index.v1_json", '{"name":"tiny-lib"},', "", "does not name tiny-lib"),
         (SIMPLE, "<a .*</a>", "", f"does not name {LIB}"),
         (SIMPLE, '#sha256=[^"]*', "", f"has another sha256 of {LIB}"),
         (
