@@ -24,7 +24,7 @@ def unpacked(file: str) -> str:
 
     digest = _sha256(file)
     sums = zipimport.zipimporter(file).get_data("files.txt").decode()
-    refused = OSError(1, "somebody changes it")
+    refused = OSError(1, "its files are not those that it lists")
     for place in _places(os.path.dirname(file)):
         folder = os.path.join(place, digest)
         try:
@@ -114,7 +114,7 @@ def _unpack(file: str, folder: str, sums: str) -> None:
             _rename(folder, f"{part}.changed")
         _rename(part, folder)
     except OSError:
-        if not os.path.isdir(folder):
+        if changed_file(folder, sums):
             raise
     finally:
         for path in waste:

@@ -145,9 +145,13 @@ def test_alone_it_lists_its_tasks(pyz: Path) -> None:
     assert done.stdout.startswith("usage: pixi run NAME [options]")
     assert re.findall(r"\n  ([a-z-]+) ", done.stdout) == [name for name in TASKS if name != "demo"]
     assert run(pyz, "--version").stdout == f"pixi-mirror {version()}\n"
-    wrong = run(pyz, "fetsh")
-    message = "error: fetsh: there is no such task\nhelp: did you mean `pixi run fetch`?\n"
-    assert (wrong.stderr, wrong.returncode) == (message, 2)
+    for name, hint in (
+        ("fetsh", "did you mean `pixi run fetch`?"),
+        ("x", "`pixi task list` lists the tasks"),
+    ):
+        wrong = run(pyz, name)
+        message = f"error: {name}: there is no such task\nhelp: {hint}\n"
+        assert (wrong.stderr, wrong.returncode) == (message, 2)
 
 
 def test_two_processes_at_once(pyz: Path) -> None:
@@ -174,6 +178,19 @@ def test_an_unpacked_file_that_was_tampered_with_is_noticed(pyz: Path, what: str
     assert (done.stdout, done.returncode) == (f"pixi-mirror {version()}\n", 0)
     assert (file.read_bytes() if file.exists() else None) == before
     assert run(pyz, "--version").stderr == ""
+
+
+def test_a_file_that_was_edited_is_not_run(pyz: Path) -> None:
+    """As `zip -u` does it: what the file lists is the tool."""
+    with zipfile.ZipFile(pyz) as whole:
+        inside = {name: whole.read(name) for name in whole.namelist()}
+    inside["scripts/extension.py"] = b"raise SystemExit('tampered with')\n"
+    with zipfile.ZipFile(pyz, "w") as edited:
+        for name, data in inside.items():
+            edited.writestr(name, data)
+    done = run(pyz, "--version")
+    message = f"error: {pyz}: cannot be unpacked: its files are not those that it lists\n"
+    assert (done.stdout, done.stderr, done.returncode) == ("", message, 2)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a link needs a privilege there")
@@ -386,4 +403,27 @@ def test_what_keeps_it_from_unpacking_is_told(pyz: Path, tmp_path: Path, blocks:
     if blocks:
         reason = f"{tmp_path}/pixi-mirror-{os.getuid()}/[0-9a-f]{{64}}: File too large\n$"
     assert re.match(f"error: {pyz}: cannot be unpacked: {reason}", done.stderr)
+    assert done.returncode == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits there")
+def test_what_keeps_it_from_unpacking_anew_is_told(pyz: Path, tmp_path: Path) -> None:
+    """Once it was unpacked, and changed in both places."""
+    run(pyz, "--version")
+    (unpacked(pyz) / "more").touch()
+    place = tmp_path / f"pixi-mirror-{os.getuid()}"
+    place.mkdir(mode=0o700)
+    there = shutil.copytree(unpacked(pyz), place / unpacked(pyz).name)
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", sys.executable, str(pyz), "--version"],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    *anew, error = done.stderr.splitlines()
+    assert anew == [
+        f"warning: {each}: unpacked anew, since more was changed" for each in (unpacked(pyz), there)
+    ]
+    assert error == f"error: {pyz}: cannot be unpacked: {there}: File too large"
     assert done.returncode == 2
