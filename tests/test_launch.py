@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tomllib
@@ -20,6 +21,7 @@ from scripts import environment, launch
 from scripts.core.command import task_parser
 from scripts.core.errors import ExitCode, MirrorError, exit_code_of
 from tests.support.template import ROOT
+from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="./run is for POSIX; Windows has run.cmd")
 
@@ -300,17 +302,27 @@ def test_a_list_that_cannot_be_written(template: Path) -> None:
         assert subprocess.run(command, stderr=full, check=False).returncode == 2
 
 
-def test_an_index_out_of_reach_is_a_network_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_there", [False, True])
+def test_an_index_out_of_reach_is_a_network_error(
+    is_there: bool,  # noqa: FBT001
+    tmp_path: Path,
+) -> None:
+    """Port 9 of loopback, which nobody listens on; and a server whose certificate is not trusted.
+
+    Of the latter pip says another thing, and no more where it does not retry.
+    """
     copy = _copy_launcher(tmp_path)
     (copy / "requirements.txt").write_text("tiny\n", encoding="utf-8")
-    # Port 9 of loopback: the one that nobody listens on.
-    done = _run(
-        copy,
-        "update-mirror",
-        PATH=_path_with_this_python(copy),
-        PIP_INDEX_URL="http://127.0.0.1:9/simple",
-        PIP_RETRIES="1",
-    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(ROOT / "tests" / "data" / "tls" / "server.pem")
+    with Upstream(copy / "wheels", tls=context) as secure:
+        done = _run(
+            copy,
+            "update-mirror",
+            PATH=_path_with_this_python(copy),
+            PIP_INDEX_URL=f"{secure.url if is_there else 'http://127.0.0.1:9'}/simple",
+            PIP_RETRIES="0" if is_there else "1",
+        )
     first, second, *_, last = done.stderr.splitlines()
     assert first == f"making .venv/tools with Python {_VERSION} from requirements.txt (once)"
     assert second == "error: pip: the package index could not be reached"
@@ -337,6 +349,25 @@ def test_a_bug_shows_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert "KeyError: 'ours'" in err
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_who_ends_it_while_it_makes_one_is_told(tmp_path: Path, ending: int) -> None:
+    copy = _copy_launcher(tmp_path)
+    with subprocess.Popen(
+        [copy / "run", "update-mirror"],
+        env=os.environ | {"PATH": _path_with_this_python(copy)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("making .venv/tools with ")
+        process.send_signal(ending)
+        assert process.stderr.read() == (
+            "interrupted; what was half made is made anew the next time\n"
+        )
+        assert process.wait(10) == ExitCode.INTERRUPTED
+    assert not _is_ready(copy)
 
 
 @pytest.mark.parametrize("is_untried", [False, True])
