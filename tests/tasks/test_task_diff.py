@@ -335,10 +335,13 @@ def test_by_channel_each_channel_is_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world = World(make_mirror(tmp_path / "w", "by-channel"), tmp_path / "upstream", capsys)
-    world.publish(A1, B)
+    one = world.publish(A1, B)
     world.lock(A2, B)
-    assert world.diff()[1:3] == ["conda-forge, linux-64: 1 changed", "  ~ a  1.0 0 -> 2.0 0"]
+    changed = ["conda-forge, linux-64: 1 changed", "  ~ a  1.0 0 -> 2.0 0"]
+    assert world.diff()[1:3] == changed
     assert world.document()["changes"][0]["channel"] == "conda-forge"
+    # Of snapshots the paths alone tell it.
+    assert world.diff(one, world.publish(A2, B))[1:3] == changed
 
 
 def test_what_other_workspaces_name_is_not_compared_with_the_lock(
