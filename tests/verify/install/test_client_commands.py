@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
 from scripts.core.artifact import Artifact, artifact_of
 from scripts.core.file_name import FileName
-from scripts.core.record import Record
+from scripts.core.record import PypiRecord, Record
 from scripts.verify.findings import Client, EnvironmentPlatform
 from scripts.verify.install.clients import (
     create_command,
@@ -125,6 +127,38 @@ def test_source_packages_that_others_depend_on(client: Client) -> None:
     assert skip_reason(installation, client, Path("/srv").absolute(), Path()) == expected.get(
         client, solving
     )
+
+
+def _pypi(file_name: str, digest: str | None = "1" * 64) -> Artifact:
+    url = f"https://files.example.org/{file_name}"
+    name = file_name.partition("-")[0]
+    record = PypiRecord(name=name, version="1", location=url, sha256=digest)
+    return artifact_of(record, PurePosixPath("_pypi/files") / url[8:], (url,), None)
+
+
+@pytest.mark.parametrize("client", [Client.UV, Client.PIP])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, None),
+        ({"pypi_obstacle": "it has no python"}, "it has no python"),
+        ({"pypi": (_pypi("b-1.zip", None), _pypi("a-1.zip", None))}, "nobody knows a hash of a, b"),
+        (
+            {"pypi": (_pypi("a-1-py3-none-win_amd64.whl"), _pypi("b-1-py3-none-any.whl"))},
+            "this machine takes no a-1-py3-none-win_amd64.whl",
+        ),
+        ({"wheels_only": True, "pypi": (_pypi("a-1-py3-none-other.whl"), _pypi("b-1.zip"))}, None),
+        (
+            {"wheels_only": True, "pypi": (_pypi("b-1.zip"),)},
+            "it has no wheels, but sdists, which are built where they are installed",
+        ),
+    ],
+)
+def test_what_uv_and_pip_cannot_be_tried_with(
+    client: Client, given: dict[str, Any], expected: str | None
+) -> None:
+    job = replace(FLAT, **{"pypi": (_pypi("b-1-py3-none-any.whl"), _pypi("c-1.zip")), **given})
+    assert skip_reason(job, client, Path("/srv").absolute(), Path()) == expected
 
 
 @pytest.mark.parametrize("client", Client)
