@@ -107,8 +107,10 @@ def test_the_demo_shows_the_main_job(tmp_path: Path, here: str) -> None:
 
 @pytest.mark.usefixtures("_py_rattler_alone")
 def test_json(tmp_path: Path, here: str) -> None:
-    done = run_demo(tmp_path, "--json")
+    done = run_demo(tmp_path, "--json", "--manifest-path", "nowhere")
     document = json.loads(done.stdout)
+    aside = "warning: the demo has a workspace of its own; --manifest-path is not used\n"
+    assert done.stderr.startswith(aside)
     assert (done.returncode, document["exit-code"], document["problems"]) == (0, 0, [])
     assert document["mirror"]["task"] == "mirror"
     assert {"fetch", "index", "verify"} <= document["mirror"].keys()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks import bench
 from tests.support.template import ROOT
 
 _OLDEST = "0.25.0"
@@ -49,9 +51,22 @@ def test_arguments_go_to_pytest_and_its_answer_comes_back(one_test: Path) -> Non
     assert (answer["py-rattler"], answer["exit-code"], failed.returncode) == (_HERE, 1, 1)
     assert [each["message"] for each in answer["problems"]] == ["some tests failed"]
 
+    odd = _test(*options, "--no-such-option")
+    assert odd.stderr.endswith("error: pytest: did not understand its options\n")
+    assert odd.returncode == 2
+
     none = _test(*options, "-k", "test_c")
     assert none.stderr.endswith("error: pytest: found no test to run\n")
     assert none.returncode == 2
+
+
+def test_a_bench_needs_its_peers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", os.devnull)
+    assert bench.main([]) == 4
+    said = "error: curl and sha256sum: not on PATH; everything is measured against it\n"
+    assert capsys.readouterr() == ("", said)
 
 
 def test_a_sweep_is_told_to_be_deep(tmp_path: Path) -> None:

@@ -165,6 +165,19 @@ def test_an_empty_folder_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.Mo
     assert set(contents(folder)) == {*LAID_DOWN, "pixi.toml"}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a link needs a privilege there")
+def test_a_folder_that_there_can_never_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    assert main([str(circle / "mine"), "--manifest-path", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        "warning: new makes a workspace of its own; --manifest-path is not used",
+        f"error: {str(circle / 'mine')!r}: there can be no such folder",
+    ]
+
+
 def test_a_folder_that_is_not_empty_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
