@@ -173,6 +173,7 @@ def test_no_verification(secure: Upstream, tmp_path: Path) -> None:
     assert caught.value.text == (
         "py-rattler: this version cannot do without verification (tls-no-verify)"
     )
+    assert caught.value.kind is ErrorKind.TLS_NOT_TURNED_OFF
 
 
 def test_what_the_child_is_told(tmp_path: Path) -> None:
