@@ -21,8 +21,8 @@ HOME = os.path.dirname(_PROGRAM_FILE) if _PROGRAM_FILE.endswith(".pyz") else ROO
 # What pip prints where the network, not the request, is at fault (pip/_internal/network).
 _NETWORK_TROUBLE = (
     *("Could not fetch URL", "Connection broken", "ConnectTimeoutError", "HTTP error 5"),
-    *("NewConnectionError", "NameResolutionError", "Temporary failure in name resolution"),
-    *("ProxyError", "Read timed out", "ReadTimeoutError", "RemoteDisconnected"),
+    *("NewConnectionError", "NameResolutionError", "ProxyError"),
+    *("Read timed out", "ReadTimeoutError", "RemoteDisconnected"),
 )
 _PYTHON = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
 _VERSION = ".".join(map(str, sys.version_info[:3]))
