@@ -225,6 +225,11 @@ def test_what_the_child_is_told(tmp_path: Path) -> None:
             None,
             ErrorKind.UNAUTHORIZED,
         ),
+        (
+            "this version cannot do without verification (tls-no-verify)",
+            None,
+            ErrorKind.TLS_NOT_TURNED_OFF,
+        ),
     ],
 )
 def test_refusals(text: str, status: int | None, kind: ErrorKind) -> None:

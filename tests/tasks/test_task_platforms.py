@@ -66,6 +66,42 @@ def test_an_environment_with_the_pasted_line_is_not_warned_of(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("written", "line"),
+    [
+        ('["gpu"]', '[environments]: gpu = { features = ["gpu", "mirror"] }'),
+        (
+            '{ features = ["gpu"], no-default-feature = true }',
+            '[environments]: gpu = { features = ["gpu", "mirror"], no-default-feature = true }',
+        ),
+        (
+            '{ features = ["gpu"], dependencies = { cupy = "*" } }',
+            '[environments.gpu]: features = ["gpu", "mirror"]',
+        ),
+        ('{ features = ["gpu"], platforms = ["win-64"] }', None),
+        ('["gpu", "mirror"]', None),
+    ],
+)
+def test_every_way_to_write_an_environment_has_its_line(
+    manifest: Path, capsys: pytest.CaptureFixture[str], written: str, line: str | None
+) -> None:
+    old = b'{ features = ["gpu"], solve-group = "g" }'
+    manifest.write_bytes(MANIFEST.replace(old, written.encode()))
+    assert run(manifest) == 0
+    warning = "environment gpu lacks the feature mirror, so it is locked for osx-64 too; write in"
+    expected = "" if line is None else f"warning: {warning} {line}\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize("feature", ["", "[feature.mirror.dependencies]\n"])
+def test_where_no_feature_narrows_nothing_is_warned_of(
+    manifest: Path, capsys: pytest.CaptureFixture[str], feature: str
+) -> None:
+    manifest.write_text(f"[workspace]\nchannels = []\nplatforms = []\n{feature}", encoding="utf-8")
+    assert run(manifest) == 0
+    assert capsys.readouterr() == ("default  none\n", "")
+
+
 def test_an_excluded_environment_is_not_warned_of(
     manifest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
