@@ -18,7 +18,7 @@ from scripts.doctor.mirror import Mirror, is_own_file
 from scripts.index.pypi_pages import INDEX
 from scripts.lock.location import is_remote, keeps_path, url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages, locked_packages
-from scripts.lock.pypi import is_direct, keeps_name
+from scripts.lock.pypi import is_direct, is_second_place, keeps_name
 from scripts.verify.findings import EnvironmentPlatform
 from scripts.workspace.settings import TABLE
 
@@ -263,7 +263,8 @@ def _near_misses(verdict: Verdict, mirror: Mirror, named: Named) -> list[PurePos
     """Find other versions, builds and formats for the same machines, newest first."""
     if isinstance(verdict.package, PypiRecord):
         name = verdict.package.name
-        files = [path for path, record in mirror.pypi.items() if record.name == name]
+        named_so = (path for path, record in mirror.pypi.items() if record.name == name)
+        files = [path for path in named_so if not is_second_place(path)]
         return sorted(files, key=lambda path: _natural(path.name), reverse=True)
     wanted, channel = verdict.package.record, verdict.path.parent.parent
     found = [

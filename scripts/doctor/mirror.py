@@ -111,7 +111,9 @@ class Mirror:
     def path_of(self, package: LockedPackage | PypiRecord) -> PurePosixPath:
         """Return where an artifact should be; a lock made from the mirror says so itself."""
         if isinstance(package, PypiRecord):
-            return self.path_inside(package.location) or next(pypi_artifacts(package)).path
+            places = [each.path for each in pypi_artifacts(package)]
+            missing = (each for each in places if each not in self.pypi)
+            return self.path_inside(package.location) or next(missing, places[0])
         inner = self.path_inside(package.url)
         if inner is not None:
             return inner.parent / str(package.file_name)
@@ -257,7 +259,8 @@ def _with_pypi(mirror: Mirror, environments: Iterable[LockedEnvironment], read: 
         page = read(INDEX / name / PAGE_JSON, "page")
         if page is not None:
             files = _parsed(page, functools.partial(parse_page, folder=INDEX / name))
-            found |= {each.path: each.record for each in files}
+            records = (record for each in files for record in each.records)
+            found |= {x.path: record for record in records for x in pypi_artifacts(record)}
     return dataclasses.replace(mirror, pypi=found, has_pages=True)
 
 

@@ -257,6 +257,30 @@ def test_of_a_direct_url_no_update_takes_another_version(
         assert (said in err, update in err) == (True, said == update)
 
 
+def test_a_direct_url_is_there_under_the_fragment_that_pixi_asks_for(
+    pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As part of the name; a lock that is mirrored may have the same URL with another, or none."""
+    url, direct = _serve(upstream, pypi_world), pypi_rows(pypi_world.upstream, "linux-64")["direct"]
+    _configure(pypi_world, _lines(url))
+    plain, _, fragment = direct.file_url.partition("#")
+    for asked in (plain, f"{plain}#{fragment}"):  # the controls
+        _lock_alone(pypi_world, PypiRow(written=direct.written, index=None, url=asked))
+        assert _ask(pypi_world, url, capsys)[0] == 0
+    other = f"{plain}#{fragment}&egg=tiny-direct"
+    _lock_alone(pypi_world, PypiRow(written=direct.written, index=None, url=other))
+    code, out, err = _ask(pypi_world, url, capsys)
+    assert (code, out.splitlines()[0]) == (1, "no: 1 of 1 artifact missing")
+    path = "_pypi/files/downloads.example.org/dl/tiny_direct-1.0-py3-none-any.whl"
+    assert (
+        f"error: {path}#{fragment}&egg=tiny-direct: is not in the mirror\n"
+        f"  it has     {path}\n"
+        f"  needed by  default/{pypi_world.platforms[0]}\n"
+        "help: its keeper mirrors this lock: `pixi run mirror`; or write the URL of what the mirror"
+        " has in place of the manifest's `url`, which `pixi update` keeps, then `pixi lock`\n"
+    ) in err
+
+
 @pytest.mark.parametrize("more", ["?download=1", "#token=abc"])
 def test_a_direct_url_with_more_than_a_path_is_none_to_be_led_from(
     more: str, pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
