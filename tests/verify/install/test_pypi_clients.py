@@ -364,8 +364,11 @@ def test_json_and_the_report_tell_wheels_from_environments(
     assert pypi_world.verify(*INSTALL, "uv", "-e", "twin", "--json", "--report", str(report)) == 0
     ((row,),) = _rows(capsys).values()
     assert (row["client"], row["installed"], row["wheels-only"]) == ("uv", True, True)
-    assert "(wheels) ✓ (uv)" in report.read_text(encoding="utf-8")
-    assert "its wheels alone, not what is built there: tiny-sdist" in report.read_text("utf-8")
+    text, not_built = report.read_text(encoding="utf-8"), "not what is built there: tiny-sdist"
+    assert "(wheels) ✓ (uv)" in text
+    assert f"its wheels alone, {not_built}" in text
+    (line,) = (x for x in text.splitlines() if x.startswith("- install by uv: "))
+    assert line == f"- install by uv: of twin/win-64 the wheels alone were installed, {not_built}"
 
 
 def test_conda_alone_is_not_the_whole(
@@ -379,6 +382,7 @@ def test_conda_alone_is_not_the_whole(
     text = report.read_text(encoding="utf-8")
     assert "(conda) ✓ (py-rattler)" in text
     assert f"install: of default/{here} the conda packages alone were installed" in text
+    assert "wheels alone were installed" not in text
     assert pypi_world.verify(*options, "--json") == 0
     ((row,),) = _rows(capsys).values()
     assert (row["installed"], row["conda-only"], row["wheels-only"]) == (True, True, False)
