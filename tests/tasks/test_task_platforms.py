@@ -93,13 +93,17 @@ def test_every_way_to_write_an_environment_has_its_line(
     assert capsys.readouterr().err == expected
 
 
-@pytest.mark.parametrize("feature", ["", "[feature.mirror.dependencies]\n"])
+@pytest.mark.parametrize(
+    ("platforms", "feature", "shown"),
+    [("[]", "", "none"), ('["osx-64"]', "[feature.mirror.dependencies]\n", "osx-64")],
+)
 def test_where_no_feature_narrows_nothing_is_warned_of(
-    manifest: Path, capsys: pytest.CaptureFixture[str], feature: str
+    manifest: Path, capsys: pytest.CaptureFixture[str], platforms: str, feature: str, shown: str
 ) -> None:
-    manifest.write_text(f"[workspace]\nchannels = []\nplatforms = []\n{feature}", encoding="utf-8")
+    workspace = f"[workspace]\nchannels = []\nplatforms = {platforms}\n{feature}"
+    manifest.write_text(f"{workspace}[environments]\nx = []\n", encoding="utf-8")
     assert run(manifest) == 0
-    assert capsys.readouterr() == ("default  none\n", "")
+    assert capsys.readouterr() == (f"default  {shown}\nx        {shown}\n", "")
 
 
 def test_an_excluded_environment_is_not_warned_of(
