@@ -277,6 +277,20 @@ def test_the_program_keyring_has_the_password(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
+@pytest.mark.parametrize(("user", "code"), [("me:word@", 0), ("-h@", 2), ("@", 2), ("me@", 0)])
+def test_when_the_program_keyring_is_asked(
+    user: str, code: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a user without a password, who is no option of it: the last one, the control."""
+    written = world.write(TinyWheel(name="one"))
+    world.upstream.authorization = basic("me:word")
+    world.lock(world.row(written, user=user))
+    log = keyring(world, monkeypatch, "echo word")
+    world.configure('[pypi-config]\nkeyring-provider = "subprocess"\n')
+    assert (world.fetch(), log.exists()) == (code, user == "me@")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
 def test_an_index_wants_the_password_of_the_program_keyring(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
