@@ -102,6 +102,7 @@ def refused(lone: Lone, upstream: Upstream, label: str, body: bytes, undone: str
         ),
     ]
     assert not placed(lone).exists()
+    assert [*(lone.root / ".pixi-mirror").rglob("*.undone")] == []
     upstream.behave()
     assert lone.fetch(f"{upstream.url}/ch") == (0, "")  # nothing stayed that is in the way
 

@@ -322,6 +322,16 @@ def test_the_order_of_requirements_means_nothing(
     assert ("all as locked" in out, "1 hotfixed" in out) == (is_same, not is_same)
 
 
+def test_what_pixi_itself_adds_to_a_row_is_no_hotfix(world: World) -> None:
+    """Pixi locks the names on PyPI, which most channels do not have."""
+    two = TinyPackage(name="two")
+    world.publish(*CONDA, two)
+    written = replace(two, purls=("pkg:pypi/two",)).write(world.root.parent / "as-locked")
+    world.lock(LockRow(written=written, channel=world.channel))
+    assert "purls:" in (world.root / "pixi.lock").read_text("utf-8")
+    assert "all as locked" in world.run()[0]
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_yanked_with_its_reason(world: World, *, as_json: bool) -> None:
     world.yanked = {TinyWheel(name="w1").file_name: "breaks pip", "s1-1.0.tar.gz": ""}
