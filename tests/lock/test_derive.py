@@ -14,6 +14,8 @@ from scripts.core.file_name import parse_file_name
 from scripts.core.subdir import is_known_subdir
 from scripts.lock.conda_rows import derive_build_number, derive_noarch
 from scripts.lock.location import is_path, parse_location
+from scripts.lock.model import locked_packages
+from scripts.lock.read import parse_lock
 
 FORGE = "https://conda.anaconda.org/conda-forge"
 SECRET = "https://u:p@host:1/t/tk/x"
@@ -174,3 +176,29 @@ def test_rattler_derives_the_same(tmp_path: Path, subdir: str) -> None:
         assert derive_build_number(build) == record.build_number
         kind = "generic" if record.noarch.generic else "python" if record.noarch.python else None
         assert derive_noarch(subdir, build) == kind
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_of_a_url_without_a_file_name_the_row_makes_one(version: int) -> None:
+    text = f"""\
+version: {version}
+environments:
+  default:
+    channels: []
+    packages:
+      linux-64:
+      - conda: {FORGE}/linux-64/download?of=a
+packages:
+- kind: conda
+  name: a-b
+  version: '1.0'
+  build: h1_2
+  subdir: linux-64
+  url: {FORGE}/linux-64/download?of=a
+"""
+    for more, expected in (
+        ("", "a-b-1.0-h1_2.conda"),
+        ("  file_name: a-b-1.0-h1_2.tar.bz2\n", "a-b-1.0-h1_2.tar.bz2"),
+    ):
+        [package] = locked_packages(parse_lock(text + more, "pixi.lock").environments)
+        assert str(package.file_name) == expected
