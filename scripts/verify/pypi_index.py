@@ -188,7 +188,7 @@ def _compare_page(
         return
     try:
         if path.name == PAGE_JSON:  # a list of projects has no files
-            document = json.loads(data)
+            document = json.loads(data.decode())
             links = json_links(document.get("files", ()))
             wrong += _compare_list(path, document, files)
         else:
@@ -372,7 +372,7 @@ def _compare_mapping(
         yield data, files
         return
     try:
-        names = dict[str, Any](json.loads(data).items())
+        names = dict[str, Any](json.loads(data.decode()).items())
     except (ValueError, AttributeError, RecursionError):
         yield _wrong(MAPPING, "is no mapping of conda packages to names on PyPI"), files
         return

@@ -199,6 +199,13 @@ SIMPLE = "_pypi/simple/pypi.example.org/simple/tiny-lib/index.html"
             '"filename":"tiny_lob',
             f"has another filename of {LIB}",
         ),
+        # as an editor on Windows saves it; pixi and uv read no such page
+        (
+            SIMPLE.replace(".html", ".v1_json"),
+            r"\A",
+            "\ufeff",
+            "is no page of an index (JSONDecodeError)",
+        ),
         # which the next `index` reads back
         *(
             (PAGE.replace(".html", ".v1_json"), pattern, text, message)
@@ -245,9 +252,10 @@ def test_a_mapping_that_is_wrong_is_found_by_index(world: PypiWorld) -> None:
     file = world.folder / "_pypi/mapping/compressed-v0" / name
     file.write_text(json.dumps({"numpy": "other"}), encoding="utf-8")
     assert world.found("index") == [(name, "has another name on PyPI of numpy")]
-    file.write_text("[1]", encoding="utf-8")
     message = "is no mapping of conda packages to names on PyPI"
-    assert world.found("index") == [(name, message)]
+    for text in ("[1]", "\ufeff" + json.dumps({"numpy": "numpy"})):
+        file.write_text(text, encoding="utf-8")
+        assert world.found("index") == [(name, message)]
 
 
 def test_a_requirement_that_is_dropped_is_found_by_closure(world: PypiWorld) -> None:
