@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from scripts.core.channel_url import channel_base_url
+from scripts.core.channel_url import ANACONDA, channel_base_url
 from scripts.core.errors import Problem, raise_problems, usage_problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import redact, without_secrets
@@ -86,10 +86,10 @@ def render_manifest(
         problems.insert(0, _problem("--name", message, "name it: --name my-mirror"))
     for package, fields in packages.items():
         channel = fields.get("channel")
-        if isinstance(channel, str) and channel_base_url(channel) not in known:
-            url = without_secrets(channel)
-            message = f"is to come from {url}, which is no channel of the workspace"
-            problems.append(_problem(package, message, f"--channel {url}"))
+        if isinstance(channel, str) and (url := channel_base_url(channel)) not in known:
+            shown = without_secrets(url).removeprefix(f"{ANACONDA}/")
+            message = f"is to come from {shown}, which is no channel of the workspace"
+            problems.append(_problem(package, message, f"--channel {shown}"))
     raise_problems(problems)
     mirrored = tuple(dict.fromkeys(platforms)) or PLATFORMS
     for platform in mirrored:

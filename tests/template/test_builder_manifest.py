@@ -242,6 +242,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
             "help: --channel bioconda"
         ),
     ),
+    (
+        {"packages": package("x", channel="t/token-1/own")},
+        ("x: is to come from own, which is no channel of the workspace\nhelp: --channel own"),
+    ),
 ]
 
 
