@@ -130,7 +130,7 @@ class ErrorKind(Enum):
     NO_MIRROR_FOLDER = "mount it there, or take it out of `[mirrors]`: `pixi config edit`"
     NO_FILE = "put it back there, or lock what is there now: {update}"
     NOT_A_FILE = "put the artifact in its place, or `pixi lock` without it"
-    UNREADABLE = "make it readable (`chmod a+r FILE`), then {rerun}"
+    UNREADABLE = "make it readable (`chmod a+r FILE`), or see to its disk, then {rerun}"
     DISK_FULL = "free some room, or set channel-dir to a folder on a larger disk; then {rerun}"
     NOT_WRITABLE = "make the folder writable, or set channel-dir to one that is; then {rerun}"
     IN_USE = "close the program that has it open, then {rerun}"

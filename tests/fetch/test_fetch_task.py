@@ -446,7 +446,8 @@ def test_an_artifact_that_cannot_be_read(world: World, capsys: pytest.CaptureFix
     assert capsys.readouterr().err.split("free\n")[1] == (
         f"error: noarch/p0-1.0-0.conda: {file}: Input/output error\n"
         f"  from  {file.as_uri()}\n"
-        "help: make it readable (`chmod a+r FILE`), then run `pixi run fetch` again\n"
+        "help: make it readable (`chmod a+r FILE`), or see to its disk, then run `pixi run fetch`"
+        " again\n"
     )
 
 
