@@ -286,8 +286,6 @@ def _publish_outdated(
         tell_lost(plan.lost)
         publish_pypi(place, plan)
         note(PYPI_FOLDER, plan.files)
-    if stamps.keys() - inputs.keys():
-        _write_stamps(place, {path: stamps[path] for path in inputs if path in stamps})
     return problems, published
 
 

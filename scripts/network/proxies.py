@@ -89,7 +89,7 @@ def choose_proxies(config: PixiConfig, environ: Mapping[str, str]) -> Proxies:
     is_cgi = "REQUEST_METHOD" in environ
     http = (None if is_cgi else environ.get("HTTP_PROXY")) or environ.get("http_proxy") or any_proxy
     no_proxy = _split(variable("no_proxy") or "")
-    is_set = https or environ.get("http_proxy") or any_proxy
+    is_set = https or environ.get("http_proxy")
     if is_set or not (config.https_proxy or config.http_proxy):
         return Proxies(source="the environment", https=https, http=http, bypass=no_proxy)
     return Proxies(

@@ -397,11 +397,17 @@ def test_a_second_signal_ends_it_at_once_and_without_a_traceback(number: signal.
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals for others")
-def test_ctrl_c_while_a_task_still_imports(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("program", "first"),
+    [(("-m", "tasks.index"), "argparse"), (("-c", "import scripts.extension"), "json")],
+)
+def test_ctrl_c_while_a_task_still_imports(
+    tmp_path: Path, program: tuple[str, str], first: str
+) -> None:
     """The modules that are imported before the task begins may take a second on a slow disk."""
-    slow = tmp_path / "argparse.py"  # the first that tasks/index.py imports
+    slow = tmp_path / f"{first}.py"  # the first that it imports
     slow.write_text("import time\nprint('ready', flush=True)\ntime.sleep(60)\n", encoding="utf-8")
-    command = [sys.executable, "-m", "tasks.index"]
+    command = [sys.executable, *program]
     environ = os.environ | {"PYTHONPATH": str(tmp_path)}
     with subprocess.Popen(
         command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
