@@ -92,6 +92,14 @@ def test_what_differs_stays_apart_in_the_order_of_the_first(other: dict[str, Any
             "issues were found",  # begins like a verb, and is none
             "4 artifacts have the same problem: issues were found",
         ),
+        *(
+            ("noarch/p{}-1.0-0.conda", f"{verb} x", f"4 artifacts {plural} x")
+            for verb, plural in (
+                *(("has", "have"), ("was", "were"), ("comes", "come"), ("holds", "hold")),
+                *(("leads", "lead"), ("says", "say"), ("requires", "require")),
+                *(("constrains", "constrain"), ("cannot be", "cannot be")),
+            )
+        ),
         (
             "p{}/linux-64",
             "conda cannot install it from the channel alone",
