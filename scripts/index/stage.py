@@ -260,7 +260,7 @@ def _publish_outdated(
     def note(path: str, index_files: Collection[PurePosixPath]) -> None:
         published.update(index_files)
         stamps[path] = inputs[path] + _digest_of_files(folder, sorted(index_files))
-        _write_stamps(place, stamps)
+        write_atomically(place.index_stamp, json.dumps(stamps, indent=1).encode())
 
     def tell_lost(lost: Collection[PurePosixPath]) -> None:
         if lost:
@@ -326,11 +326,6 @@ def _read_stamps(place: ChannelPaths) -> dict[str, str]:
     """
     stamps = read_json(place.index_stamp)
     return stamps if isinstance(stamps, dict) else {}
-
-
-def _write_stamps(place: ChannelPaths, stamps: Mapping[str, str]) -> None:
-    """Replace the stamps, which say what an index that is published was made from."""
-    write_atomically(place.index_stamp, json.dumps(stamps, indent=1).encode())
 
 
 def _report(
