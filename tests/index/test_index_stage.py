@@ -106,6 +106,19 @@ def test_a_second_run_starts_no_indexer_and_changes_no_byte(
     assert mirror.states() == before
 
 
+def test_a_changed_file_is_of_a_later_second(tmp_path: Path, indexer: str) -> None:
+    """By which a server tells whoever asks whether it has changed (HTTP's If-Modified-Since)."""
+    mirror = mirror_of(tmp_path, A)
+    mirror.index()
+    files = [mirror.folder / "linux-64" / name for name in FILES]
+    ahead = (time.time_ns() // 10**9 + 100) * 10**9 + 5 * 10**8  # by another machine's clock
+    for each in files:
+        os.utime(each, ns=(ahead, ahead))
+    mirror.lock(rows(tmp_path / "upstream", (A, replace(A, version="2.0"))))
+    mirror.index()
+    assert {each.stat().st_mtime_ns // 10**9 - ahead // 10**9 for each in files} == {1}
+
+
 def test_without_the_state_the_bytes_stay(tmp_path: Path, indexer: str) -> None:
     mirror = mirror_of(tmp_path, A, B, W)
     mirror.index()

@@ -62,6 +62,15 @@ def pages(mirror: Mirror) -> dict[str, bytes]:
     }
 
 
+def test_a_fragment_of_a_row_is_no_part_of_its_link(mirror: Mirror, tmp_path: Path) -> None:
+    """Of a `find-links` page pixi may lock one."""
+    one = row(tmp_path, TinyWheel(name="tiny"))
+    mirror.lock([replace(one, url=f"{one.file_url}#sha256={one.written.sha256}")])
+    mirror.index()
+    link = f'<a href="{one.file_url}#sha256={one.written.sha256}" '
+    assert link in pages(mirror)[f"{SIMPLE}/tiny/index.html"].decode()
+
+
 def test_both_views_and_the_metadata_beside_the_wheel(mirror: Mirror, tmp_path: Path) -> None:
     wheel = TinyWheel(
         name="Tiny.Local",
