@@ -42,6 +42,11 @@ def channel_base_url(text: str) -> str:
     return f"{ANACONDA}/{text}"
 
 
+def conda_name(url: str) -> str:
+    """Return what conda calls a channel of this URL: `nvidia/label/x`, or the URL; no secrets."""
+    return without_secrets(url).removeprefix(f"{ANACONDA}/")
+
+
 @functools.lru_cache(maxsize=1024)  # asked several times for each artifact
 def origin(url: str) -> str:
     """Return scheme, host and port, without user and password, as rattler's URLs compare.

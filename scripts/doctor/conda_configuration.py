@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scripts.core.channel_paths import Layout
-from scripts.core.channel_url import ANACONDA, origin
+from scripts.core.channel_url import ANACONDA, conda_name, origin
 from scripts.core.child_process import describe_exit, program_error, run_program
 from scripts.core.errors import MirrorError, Problem, finding_problem
 from scripts.core.redact import redact, without_secrets
@@ -190,10 +190,10 @@ def compare_conda_configuration(
 
     condarc, options, overridden_by = list[str](), tuple[str, ...](), list[str]()
     has_alias = mirror.layout is Layout.BY_CHANNEL and mirror.is_http
-    if away and has_alias and all(_name(url) != without_secrets(url) for url in every):
+    if away and has_alias and all(conda_name(url) != without_secrets(url) for url in every):
         condarc.append(f"{_ALIAS}: {shown}")
         with_line = dataclasses.replace(settings, alias=shown)
-        overridden_by = [_name(url) for url in every if not _leads(with_line, url, mirror)]
+        overridden_by = [conda_name(url) for url in every if not _leads(with_line, url, mirror)]
     elif away or len(by_itself) < len(environments):
         options = _options(environments, mirror, by_name=not away)
     condarc += [f"{_ADD_PIP}: false"] if no_pip else []
@@ -328,7 +328,7 @@ def _lacks_tar_bz2(environment: LockedEnvironment, mirror: Mirror) -> bool:
 
 def _leads(settings: CondaSettings, channel: str, mirror: Mirror) -> bool:
     """Tell whether conda asks the mirror for a channel of the lock, named as conda calls it."""
-    asked, wanted = settings.urls(_name(channel)), mirror.urls_of((channel,))
+    asked, wanted = settings.urls(conda_name(channel)), mirror.urls_of((channel,))
     return [*map(plain_url, asked)] == [*map(plain_url, wanted)]
 
 
@@ -364,13 +364,10 @@ def _options(
     environments: Sequence[LockedEnvironment], mirror: Mirror, *, by_name: bool
 ) -> tuple[str, ...]:
     def line(urls: Sequence[str]) -> str:
-        names = map(_name, urls) if by_name else mirror.urls_of(urls) or (mirror.location.shown,)
+        names = (
+            map(conda_name, urls) if by_name else mirror.urls_of(urls) or (mirror.location.shown,)
+        )
         alone = ("--override-channels", *(() if mirror.is_http else ("--offline",)))
         return " ".join((*(f"-c {each}" for each in names), *alone))
 
     return lines_by_order(environments, line)
-
-
-def _name(channel: str) -> str:
-    """Return what conda calls a channel of the lock."""
-    return without_secrets(channel).removeprefix(f"{ANACONDA}/")

@@ -111,9 +111,9 @@ class Mirror:
     def path_of(self, package: LockedPackage | PypiRecord) -> PurePosixPath:
         """Return where an artifact should be; a lock made from the mirror says so itself."""
         if isinstance(package, PypiRecord):
-            places = [each.path for each in pypi_artifacts(package)]
-            missing = (each for each in places if each not in self.pypi)
-            return self.path_inside(package.location) or next(missing, places[0])
+            places = (each.path for each in pypi_artifacts(package))
+            # Of its two places one that is missing, else the first.
+            return self.path_inside(package.location) or min(places, key=self.pypi.__contains__)
         inner = self.path_inside(package.url)
         if inner is not None:
             return inner.parent / str(package.file_name)

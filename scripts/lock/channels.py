@@ -14,7 +14,7 @@ from scripts.core.report import Line, Report, named
 from scripts.core.subdir import NOARCH
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import LockedEnvironment
-from scripts.lock.satisfiability import channel_key
+from scripts.lock.satisfiability import are_same_channels, channel_key
 from scripts.lock.select import Selection
 from scripts.workspace.resolve import environment_channels, locked_channels
 from scripts.workspace.settings import TABLE
@@ -118,7 +118,7 @@ def _row(
         for rank in [every.index(served_by)]
         if others
     ]
-    if [*dict.fromkeys(map(key, wanted))] != [*dict.fromkeys(map(key, locked.channels))]:
+    if not are_same_channels(wanted, locked.channels, key):
         row["solved-with"] = [*map(channel_name, locked.channels)]
     return row
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any, Final
@@ -135,10 +136,7 @@ def _compare(
             yield _finding(lock, message)
             continue
         wanted = locked_channels(manifest, environment)
-        # One that is named in two ways, `conda-forge` and its URL, pixi locks twice.
-        sides = ((channel_key(each, root) for each in of) for of in (wanted, there.channels))
-        keys = [list(dict.fromkeys(of)) for of in sides]
-        if keys[0] != keys[1]:
+        if not are_same_channels(wanted, there.channels, partial(channel_key, root=root)):
             message = "was solved with other channels, or in another order"
             expected, actual = (redact(", ".join(of)) or "none" for of in (wanted, there.channels))
             details = ("expected", expected), ("actual", actual)
@@ -320,6 +318,15 @@ def renewing_command(requirement: Requirement) -> str:
 def _segments(location: str) -> list[str]:
     path = os.path.normpath(unquote(without_secrets(location)).removeprefix("file://"))
     return [each for each in re.split(r"[/\\]", path) if each not in {"", "..", "~"}]
+
+
+def are_same_channels(one: Iterable[str], other: Iterable[str], key: Callable[[str], str]) -> bool:
+    """Tell whether these are the same channels in the same order; `key` is `channel_key`.
+
+    One that is named in two ways, `conda-forge` and its URL, pixi locks twice.
+    """
+    first, second = (list(dict.fromkeys(map(key, of))) for of in (one, other))
+    return first == second
 
 
 def channel_key(channel: str | None, root: PurePath) -> str:

@@ -339,12 +339,13 @@ def _redirected(url: str, location: str) -> str:
         location = location.encode("latin-1").decode()
     try:
         target = urljoin(url, location)
-        _ = urlsplit(target).port
+        parts = urlsplit(target)
+        _ = parts.port
     except ValueError:
         raise _redirected_to_no_url() from None
-    if "\\" in urlsplit(target).netloc:
+    if "\\" in parts.netloc:
         raise _redirected_to_no_url()
-    if urlsplit(target).scheme not in {"http", "https"}:
+    if parts.scheme not in {"http", "https"}:
         text = f"redirected away from http, to {redact(target)}"
         raise DownloadError(ErrorKind.REDIRECT, text)
     return target

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from scripts.core.channel_url import ANACONDA, channel_base_url
+from scripts.core.channel_url import channel_base_url, conda_name
 from scripts.core.errors import Problem, raise_problems, usage_problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import redact, without_secrets
@@ -87,7 +87,7 @@ def render_manifest(
     for package, fields in packages.items():
         channel = fields.get("channel")
         if isinstance(channel, str) and (url := channel_base_url(channel)) not in known:
-            shown = without_secrets(url).removeprefix(f"{ANACONDA}/")
+            shown = conda_name(url)
             message = f"is to come from {shown}, which is no channel of the workspace"
             problems.append(_problem(package, message, f"--channel {shown}"))
     raise_problems(problems)

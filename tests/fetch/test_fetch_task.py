@@ -420,13 +420,19 @@ def test_a_folder_in_an_artifacts_place(world: World, capsys: pytest.CaptureFixt
     assert mine.exists()
 
 
+def lock_own_file(world: World) -> Path:
+    """Lock an artifact of this machine, which is not there yet; return its path."""
+    file = world.root / "noarch" / "p0-1.0-0.conda"
+    file.parent.mkdir()
+    channel = f"{world.upstream.url}/ch"
+    world.lock(LockRow(written=world.packages[0], channel=channel, url=file.as_uri()))
+    return file
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
 def test_a_pipe_for_an_artifact(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    pipe = world.root / "noarch" / "p0-1.0-0.conda"
-    pipe.parent.mkdir()
+    pipe = lock_own_file(world)
     os.mkfifo(pipe)
-    channel = f"{world.upstream.url}/ch"
-    world.lock(LockRow(written=world.packages[0], channel=channel, url=pipe.as_uri()))
     assert world.fetch() == ExitCode.USAGE
     assert capsys.readouterr().err.split("free\n")[1] == (
         f"error: noarch/p0-1.0-0.conda: {pipe}: not a file\n"
@@ -437,11 +443,8 @@ def test_a_pipe_for_an_artifact(world: World, capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="what root cannot read either")
 def test_an_artifact_that_cannot_be_read(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    file = world.root / "noarch" / "p0-1.0-0.conda"
-    file.parent.mkdir()
+    file = lock_own_file(world)
     file.symlink_to("/proc/self/mem")
-    channel = f"{world.upstream.url}/ch"
-    world.lock(LockRow(written=world.packages[0], channel=channel, url=file.as_uri()))
     assert world.fetch() == ExitCode.USAGE
     assert capsys.readouterr().err.split("free\n")[1] == (
         f"error: noarch/p0-1.0-0.conda: {file}: Input/output error\n"
