@@ -218,7 +218,11 @@ def solve_pypi(job: PypiSolve, folder: Path) -> SolveAnswer:
             *(f"--{x}={scratch / x}.txt" for x in ("excludes", "overrides") if lists[x]),
         ]
         more = {"NO_COLOR": "1", "UV_PYTHON_DOWNLOADS": "never", **dict(job.variables)}
-        done = run_sandboxed(command, sandbox_environment(scratch / "home", more))
+        environment = sandbox_environment(scratch / "home", more)
+        done = run_sandboxed(command, environment)
+        # A sound uv is ended by SIGSEGV once in thousands of runs (astral-sh/uv#21428).
+        if is_crash(done.returncode):
+            done = run_sandboxed(command, environment)
     said = done.stderr.decode(errors="replace")
     if UV_TOO_OLD.search(said) or _NO_PACKAGE in said:
         too_old = "its PyPI packages (this uv is too old: uv >=0.13.6 will do)"

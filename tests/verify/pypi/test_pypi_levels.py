@@ -675,6 +675,18 @@ def test_trouble_of_this_machine_is_no_finding(
 
 
 @posix_scripts
+def test_a_uv_that_crashes_once_is_asked_again(
+    world: PypiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control, which crashes each time, is above."""
+    mark = world.root / "crashed"
+    crash = f'[ -e "{mark}" ] || {{ touch "{mark}"; kill -SEGV $$; }}'
+    stand_in(world, f'{crash}\nexec {find_program(Client.UV, os.environ)} "$@"', monkeypatch)
+    code, told = world.verify("solve")
+    assert (code, [x["solved"] for x in told["solved"]], mark.exists()) == (0, [True] * 2, True)
+
+
+@posix_scripts
 def test_what_a_uv_says_that_takes_the_machine_of_windows_for_another_proves_nothing(
     world: PypiWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from scripts.core.child_process import is_crash, run_program
 from scripts.core.file_name import parse_file_name
 from scripts.core.record import Record
 from scripts.lock.model import LockedPackage
@@ -146,19 +146,19 @@ def compile_with_uv(index: Path, platform: PythonPlatform, asked: str) -> set[st
     assert platform.uv_platform is not None
     file = index.parent / "in.txt"
     file.write_text(asked, encoding="utf-8")
-    done = subprocess.run(
-        [
-            *(str(UV), "pip", "compile", "--no-config", "--no-cache", "--offline", "--no-build"),
-            *("--no-header", "--no-annotate", "-q", "--python", sys.executable),
-            *("--python-version", platform.version, "--python-platform", platform.uv_platform),
-            *("--index-url", index.as_uri(), str(file)),
-        ],
-        env=dict(platform.uv_variables),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return set(done.stdout.split())
+    command = [
+        *(str(UV), "pip", "compile", "--no-config", "--no-cache", "--offline", "--no-build"),
+        *("--no-header", "--no-annotate", "-q", "--python", sys.executable),
+        *("--python-version", platform.version, "--python-platform", platform.uv_platform),
+        *("--index-url", index.as_uri(), str(file)),
+    ]
+    # A sound uv is ended by SIGSEGV once in thousands of runs (astral-sh/uv#21428).
+    for _ in range(2):
+        done = run_program(command, dict(platform.uv_variables))
+        if not is_crash(done.returncode):
+            break
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.decode().split())
 
 
 def put(index: Path, *wheels: TinyWheel) -> None:
