@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from scripts.workspace.workspace import Workspace
 from tasks import fetch, index
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.packages import TinyPackage, WrittenPackage
-from tests.support.replies import dripping, late, login_page, stalled, status, wrong_bytes
+from tests.support.replies import dripping, held, late, login_page, stalled, status, wrong_bytes
 from tests.support.upstream import Upstream
 
 ROOT = Path(__file__).parents[2]
@@ -515,7 +516,8 @@ def test_credentials_in_the_lock_stay_out_of_everything_else(
 
 
 def test_a_second_run_at_once_is_refused(world: World) -> None:
-    world.upstream.always("*", late(2))
+    refused = threading.Event()
+    world.upstream.always("*", held(refused))
     with subprocess.Popen(world.command(), cwd=ROOT, stderr=subprocess.DEVNULL) as first:
         deadline = time.monotonic() + 20
         while not world.upstream.requests and time.monotonic() < deadline:
@@ -523,6 +525,7 @@ def test_a_second_run_at_once_is_refused(world: World) -> None:
         second = subprocess.run(
             world.command(), cwd=ROOT, capture_output=True, text=True, check=False
         )
+        refused.set()
         assert first.wait(30) == 0
     assert second.returncode == ExitCode.USAGE
     assert second.stderr == (

@@ -16,8 +16,9 @@ from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.pypi_world import PypiWorld, made_with_pypi, pypi_world
 from tests.support.template import ROOT
+from tests.support.verified import stopped_clock
 
-__all__ = ["made_with_pypi", "pypi_world"]
+__all__ = ["made_with_pypi", "pypi_world", "stopped_clock"]
 
 DISK = "help: see to the disk and its permissions, then run this again\n"
 

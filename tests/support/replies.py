@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -36,16 +37,17 @@ class Ranges(Enum):
 class Reply:
     """One answer; what is not given is as it should be.
 
-    It waits until so many requests as `together` have been under way at one time. `wait` seconds
-    pass before the first byte, `pause` seconds after each `piece` bytes of the body. `headers`
-    replace or add; with `has_etag` False there is no ETag. With `has_length` False the end of the
-    body is the end of the connection. `endless` goes on with noise behind the body.
+    It waits until so many requests as `together` have been under way at one time, and until `after`
+    is set. `wait` seconds pass before the first byte, `pause` seconds after each `piece` bytes of
+    the body. `headers` replace or add; with `has_etag` False there is no ETag. With `has_length`
+    False the end of the body is the end of the connection. `endless` goes on with noise behind it.
     """
 
     status: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
     together: int = 0
+    after: threading.Event | None = None
     wait: float = 0
     piece: int | None = None
     pause: float = 0
@@ -71,6 +73,11 @@ def too_many(retry_after: str) -> Reply:
 def late(seconds: float) -> Reply:
     """Answer rightly, but late."""
     return Reply(wait=seconds)
+
+
+def held(after: threading.Event) -> Reply:
+    """Answer rightly, as soon as it is set."""
+    return Reply(after=after)
 
 
 def together(count: int) -> Reply:

@@ -229,6 +229,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif upstream.authorization not in {None, request.headers.get("authorization")}:
             reply = status(401, ("WWW-Authenticate", 'Basic realm="upstream"'))
         upstream.wait_for(reply.together)
+        if reply.after is not None:
+            reply.after.wait(60)
         if reply.wait:
             upstream.closing.wait(reply.wait)
         code, headers, body = self._right_answer(upstream, request, reply)
