@@ -40,16 +40,19 @@ class Proxies:
             return None
         proxy = proxy if "://" in proxy else f"http://{proxy}"
         try:
-            host, _ = urlsplit(proxy).hostname, urlsplit(proxy).port  # raises for none
+            asked = urlsplit(proxy)
+            host, _ = asked.hostname, asked.port  # raises for none
         except ValueError:
             host = None
-        if not host or not proxy.startswith(("http://", "https://")):
+        if not host or asked.scheme not in {"http", "https"}:
             raise usage_error(
                 self.source,
                 f"the proxy for {parts.scheme} is not the URL of an http or https proxy",
                 help=f"set {parts.scheme}_proxy to an http proxy, or NO_PROXY to the hosts to reach"
                 " directly",
             )
+        if asked.password is None:  # requests would not send the user, either
+            return asked._replace(netloc=asked.netloc.replace("@", ":@")).geturl()
         return proxy
 
     def _is_bypassed(self, host: str, port: int) -> bool:
@@ -78,16 +81,16 @@ def choose_proxies(config: PixiConfig, environ: Mapping[str, str]) -> Proxies:
 
     NO_PROXY holds for both. HTTP_PROXY in capitals counts where nothing is configured, as in pixi
     0.77; but not where REQUEST_METHOD is set: there it is a header of a CGI request. Of two
-    spellings the one in capitals counts, as in hyper-util (client/proxy/matcher.rs).
+    spellings the one in capitals counts, empty too, as in hyper-util (client/proxy/matcher.rs).
     """
 
     def variable(name: str) -> str | None:
-        return environ.get(name.upper()) or environ.get(name) or None
+        return environ.get(name.upper(), environ.get(name)) or None
 
     any_proxy = variable("all_proxy")
     https = variable("https_proxy") or any_proxy
     is_cgi = "REQUEST_METHOD" in environ
-    http = (None if is_cgi else environ.get("HTTP_PROXY")) or environ.get("http_proxy") or any_proxy
+    http = (environ.get("http_proxy") if is_cgi else variable("http_proxy")) or any_proxy
     no_proxy = _split(variable("no_proxy") or "")
     is_set = https or environ.get("http_proxy")
     if is_set or not (config.https_proxy or config.http_proxy):
