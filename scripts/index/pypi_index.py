@@ -145,10 +145,12 @@ def read_pages(
     """
     locked = {each.path for each in pypi.artifacts}.difference(shared)
     found: list[PypiFile] = []
-    if pypi.there and INDEX / PAGE_JSON not in pypi.index_files:  # somebody has removed the pages
-        for page in (newest_tree(folder) / INDEX).glob(f"*/{PAGE_JSON}"):
+    tree, present = newest_tree(folder), frozenset(pypi.index_files)
+    for page in (tree / INDEX).glob(f"*/{PAGE_JSON}") if pypi.there else ():
+        path = PurePosixPath(page.relative_to(tree).as_posix())
+        if path not in present:  # somebody has removed it
             with contextlib.suppress(OSError, DamagedIndexError):
-                files = parse_page(read_regular(page, LARGEST), INDEX / page.parent.name, locked)
+                files = parse_page(read_regular(page, LARGEST), path.parent, locked)
                 found += (each for each in files if each.path in pypi.there)
     for path in pypi.index_files:
         if path.name != PAGE_JSON or path.parent.parent != INDEX:
@@ -345,8 +347,9 @@ def _metadata_of(
 
 def _read_mapping(folder: Path, pypi: PypiIndex) -> dict[str, str | None]:
     """Read what the mapping says of conda packages that are there and are not the lock's."""
+    there = folder if MAPPING in pypi.index_files else newest_tree(folder)
     try:
-        said = parse_mapping(read_regular(folder / MAPPING, LARGEST))
+        said = parse_mapping(read_regular(there / MAPPING, LARGEST))
     except OSError:
         return {}
     return {name: said[name] for name in said.keys() & pypi.other_names}

@@ -230,3 +230,29 @@ def test_what_the_newest_one_knows_outlives_the_index(
         assert told["snapshot"]["new"] is False, "byte for byte"
     else:
         assert (told["retained"], told["untracked"]) == ([], kept)
+
+
+def test_a_page_that_is_removed_loses_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One project's of several, and the mapping; the other pages are there."""
+    mirror = make_mirror(tmp_path / "workspace")
+    wheels = [TinyWheel(name=name).write(tmp_path) for name in ("one", "other")]
+    one, other = (PypiRow(written=each) for each in wheels)
+    mapped = TinyPackage(name="py-one", purls=("pkg:pypi/one-of-conda",))
+    (conda,) = rows(tmp_path / "upstream", (mapped,))
+    for gone in ((one, conda), ()):
+        mirror.lock((*gone, other))
+        assert run(mirror) == 0
+    before = mirror.contents()
+    for each in (
+        *mirror.folder.glob("_pypi/index/one/*"),
+        *mirror.folder.glob("_pypi/mapping/*/*"),
+    ):
+        each.unlink()
+    capsys.readouterr()
+    assert run(mirror, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    kept = [path for path in before if path.endswith(("/one-1.0-py3-none-any.whl", ".conda"))]
+    assert ([x["path"] for x in told["retained"]], told["untracked"]) == (kept, [])
+    assert (told["snapshot"]["new"], mirror.contents()) == (False, before)
