@@ -25,8 +25,11 @@ from tests.support.packages import TinyPackage
 from tests.support.replies import Reply, login_page, status
 from tests.support.several import ALONE, BOTH, OWN, REMOTE, SERVICE, Several, make_several
 from tests.support.upstream import Upstream
-from tests.support.verified import here
+from tests.support.verified import here, stopped_clock
 from tests.support.wheels import PypiRow, TinyWheel
+
+__all__ = ["stopped_clock"]
+
 
 ALL = [
     "linux-64/served-1.0-0.conda",
