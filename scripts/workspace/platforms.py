@@ -163,7 +163,8 @@ def _edit_list(text: str, path: str, gone: Sequence[int], new: Sequence[str], su
             table[key] = tomlkit.parse(f"x = {line}")["x"]
             edited = document.as_string()
         if _is_as_wanted(text, edited, path, wanted, len(gone)):
-            return edited
+            is_crlf = "\n" not in text.replace("\r\n", "")  # tomlkit may add a line with "\n"
+            return re.sub("\r?\n", "\r\n", edited) if is_crlf else edited
     raise usage_error(
         subject,
         f"{path} is written in a way that cannot be edited without risk",

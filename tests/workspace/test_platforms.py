@@ -126,11 +126,13 @@ def test_every_platform_of_every_manifest_can_be_removed(path: Path) -> None:
         ('[\n  "osx-64",\n]', '[\n  "osx-64",\n  "win-64",\n]'),
         ('[\n  "osx-64" # why\n]', '[\n  "osx-64", # why\n  "win-64"\n]'),
         ('[\r\n\t"osx-64", # why\r\n]', '[\r\n\t"osx-64", # why\r\n\t"win-64",\r\n]'),
+        ('["osx-64"\r\n]', '["osx-64",\r\n    "win-64"\r\n]'),
         ('[\n  "osx-64",\n  "linux-32"]', '[\n  "osx-64",\n  "linux-32",\n  "win-64"]'),
     ],
 )
 def test_a_platform_is_added_in_the_style_there(array: str, expected: str) -> None:
     text = "[workspace]\nchannels = []\nplatforms = {} # ours\n[tasks]\nx = 'y'\n"
+    text = text.replace("\n", "\r\n" if "\r" in array else "\n")
     edit = change(text.replace("{}", array), add=("win-64",))
     assert edit.text == text.replace("{}", expected)
 
