@@ -145,16 +145,15 @@ def read_pages(
     """
     locked = {each.path for each in pypi.artifacts}.difference(shared)
     found: list[PypiFile] = []
-    tree, present = newest_tree(folder), frozenset(pypi.index_files)
-    for page in (tree / INDEX).glob(f"*/{PAGE_JSON}") if pypi.there else ():
-        path = PurePosixPath(page.relative_to(tree).as_posix())
-        if path not in present:  # somebody has removed it
+    pages = [x for x in pypi.index_files if x.name == PAGE_JSON and x.parent.parent == INDEX]
+    present = {each.parent.name for each in pages}
+    for project in (newest_tree(folder) / INDEX).glob("*") if pypi.there else ():
+        if project.name not in present:  # somebody has removed its page
             with contextlib.suppress(OSError, DamagedIndexError):
-                files = parse_page(read_regular(page, LARGEST), path.parent, locked)
+                data = read_regular(project / PAGE_JSON, LARGEST)
+                files = parse_page(data, INDEX / project.name, locked)
                 found += (each for each in files if each.path in pypi.there)
-    for path in pypi.index_files:
-        if path.name != PAGE_JSON or path.parent.parent != INDEX:
-            continue
+    for path in pages:
         try:
             found += parse_page(read_regular(folder / path, LARGEST), path.parent, locked)
         except FileNotFoundError:
